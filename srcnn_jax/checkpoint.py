@@ -1,0 +1,36 @@
+"""Checkpoints of the training state, by Orbax: atomic, written in the background."""
+
+import logging
+import pathlib
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+
+
+def open_manager(folder: str | pathlib.Path, keep: int = 2) -> ocp.CheckpointManager:
+    """Opens, or creates, a folder of checkpoints; the newest `keep` stay.
+
+    What a killed process left half-written is ignored and cleaned up.
+    """
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager(pathlib.Path(folder).absolute(), options=options)
+
+
+def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
+    """Begins to save a pytree of arrays; `manager.wait_until_finished()` ends it.
+
+    Raises:
+      RuntimeError: if a checkpoint of this step exists, which Orbax would pass over in silence.
+    """
+    if not manager.save(step, args=ocp.args.StandardSave(state)):
+        raise RuntimeError(f"Orbax did not save step {step}: {manager.directory} has it already")
+
+
+def restore_latest(manager: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
+    """The newest complete checkpoint as (step, state shaped as `like`), or None."""
+    step = manager.latest_step()
+    if step is None:
+        return None
+    return step, manager.restore(step, args=ocp.args.StandardRestore(like))

@@ -1,0 +1,113 @@
+"""Image files to uint8 arrays: Pillow decoding, and folders of images.
+
+A decoded image is uint8 0..255, (H, W) for grey or (H, W, 3) for RGB.
+"""
+
+import hashlib
+import io
+import pathlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# Formats that Pillow recognizes but only decodes with the help of other programs.
+_NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+
+class ImageFile(NamedTuple):
+    """One decoded image: its file name, the sha256 of the file's bytes, and its pixels."""
+
+    name: str
+    sha256: str
+    pixels: np.ndarray
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sorting key that puts `t2.bmp` before `t10.bmp` and ignores case first."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def read_bytes(path: pathlib.Path) -> bytes:
+    """The bytes of a file; ValueError if the file system does not give them."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read ({error.strerror}): check its permissions"
+        ) from error
+
+
+def decode(data: bytes, path: pathlib.Path) -> ImageFile:
+    """Decodes the bytes of an image file of any mode that Pillow knows.
+
+    EXIF orientation is applied and only the first frame is read. Alpha is dropped, not composited.
+    16-bit grey (modes I;16 and I) is divided by 257 and rounded; Pillow itself keeps the high byte
+    of 16-bit RGB. Float grey may be 0..1 or 0..255: it is taken as 0..1 if no value exceeds 1.
+
+    Args:
+      data: the bytes of the file.
+      path: where they come from, for the name and for error messages.
+
+    Returns:
+      Grey (H, W) for modes 1, L, LA, I, I;16 and F, RGB (H, W, 3) for all others; uint8.
+
+    Raises:
+      ValueError: the bytes are no image, truncated, or hold values outside the ranges above.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = _to_uint8(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "not an image"  # Pillow would print the address of a buffer.
+        raise ValueError(
+            f"image {str(path)!r} cannot be read ({reason}): repair it or take it out of the folder"
+        ) from error
+    return ImageFile(path.name, hashlib.sha256(data).hexdigest(), pixels)
+
+
+def _to_uint8(image: Image.Image) -> np.ndarray:
+    """Pillow image of any mode to uint8 grey (H, W) or RGB (H, W, 3)."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("grey values outside 0..65535")
+        return ((values + 128) // 257).astype(np.uint8)
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 255):  # Also true of NaN.
+            raise ValueError("float grey values outside 0..1 and 0..255")
+        return np.floor(values * (255.0 if values.max() <= 1 else 1.0) + 0.5).astype(np.uint8)
+    if image.mode in ("1", "L", "LA"):
+        return np.array(image.convert("L"))
+    if image.mode in ("P", "PA", "RGBa"):  # These reach RGB losslessly only by way of RGBA.
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def read_folder(folder: pathlib.Path) -> list[ImageFile]:
+    """Every image file directly in a folder, hidden files excepted, in natural order of names.
+
+    Raises:
+      ValueError: the folder holds no image, or one that cannot be read.
+    """
+    paths = sorted(
+        (path for path in folder.iterdir() if _is_image(path)),
+        key=lambda path: natural_key(path.name),
+    )
+    if not paths:
+        raise ValueError(
+            f"folder {str(folder)!r} holds no images: put .png, .bmp, .jpg, .tif or other files "
+            "that Pillow reads directly into it (subfolders are not searched)"
+        )
+    return [decode(read_bytes(path), path) for path in paths]
+
+
+def _is_image(path: pathlib.Path) -> bool:
+    image_format = Image.registered_extensions().get(path.suffix.lower())
+    readable = image_format in Image.OPEN and image_format not in _NEED_HELP
+    return readable and not path.name.startswith(".") and path.is_file()

@@ -1,0 +1,260 @@
+"""The paper's evaluation (`demo_SR.m`): per-image PSNR and SSIM, their means, and the table."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from srcnn_jax import image, metrics, paper
+from srcnn_jax.datasets import Dataset
+from srcnn_jax.input_pipeline import degrade, to_planes
+from srcnn_jax.predict import predict
+from srcnn_jax.weights import Weights
+
+
+@dataclasses.dataclass(frozen=True)
+class TestImage:
+    """One image of a test set, cut to a multiple of the scale.
+
+    Attributes:
+      name: file name without its extension.
+      luminance: 'ycbcr' or 'gray', as the data set says.
+      pixels: uint8 (H, W) or (H, W, 3), the original.
+      truth: uint8 (H, W), its luminance.
+      enlarged: float32 (H, W, C) in 0..1: what the network is given.
+    """
+
+    name: str
+    luminance: str
+    pixels: np.ndarray
+    truth: np.ndarray
+    enlarged: np.ndarray
+
+
+def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
+    """Prepares a test set for networks of a colour ('y', 'ycbcr' or 'rgb').
+
+    Raises:
+      ValueError: if an image is too small for the metrics: what is left after shaving must hold
+        the 11x11 window of SSIM.
+    """
+    images = []
+    for name, original in dataset.images:
+        least = 2 * scale + 11
+        if min(original.shape[:2]) < least + scale:
+            raise ValueError(
+                f"image {name!r} of {dataset.name} has {original.shape[1]}x{original.shape[0]} "
+                f"pixels, too few to be tested at scale {scale}: leave it out"
+            )
+        pixels = image.modcrop(original, scale)
+        planes = to_planes(pixels, colour, dataset.luminance).astype(np.float32) / np.float32(255)
+        images.append(
+            TestImage(
+                name=name,
+                luminance=dataset.luminance,
+                pixels=pixels,
+                truth=image.luminance(pixels, dataset.luminance),
+                enlarged=degrade(planes, scale),
+            )
+        )
+    return images
+
+
+def to_luminance(planes: np.ndarray, colour: str, luminance: str) -> np.ndarray:
+    """Float (H, W, C) of a network to the uint8 (H, W) that is scored."""
+    if colour == "y" or (colour == "ycbcr" and luminance == "ycbcr"):
+        return image.to_uint8(planes[..., 0])
+    rgb = planes if colour == "rgb" else image.ycbcr2rgb(planes)
+    return image.luminance(image.to_uint8(rgb), luminance)
+
+
+def score(truth: np.ndarray, output: np.ndarray, scale: int) -> dict[str, float]:
+    """PSNR in dB and SSIM of uint8 (H, W) images, `scale` pixels shaved off every side."""
+    truth, output = image.shave(truth, scale), image.shave(output, scale)
+    return {"psnr": metrics.psnr(truth, output), "ssim": metrics.ssim(truth, output)}
+
+
+def mean_psnr(weights: Weights, images: Sequence[TestImage], scale: int) -> float:
+    """Mean PSNR in dB over a test set: what a training run watches."""
+    return float(
+        np.mean(
+            [
+                metrics.psnr(
+                    image.shave(test.truth, scale),
+                    image.shave(
+                        to_luminance(predict(weights, test.enlarged), weights.colour, test.luminance),
+                        scale,
+                    ),
+                )
+                for test in images
+            ]
+        )
+    )
+
+
+def evaluate(
+    weights: Weights, datasets: Sequence[Dataset], scale: int, images_dir: pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Scores a network and bicubic interpolation on test sets.
+
+    Args:
+      weights: the network.
+      datasets: test sets.
+      scale: factor of the enlargement.
+      images_dir: where to write the enlarged images as PNG, if anywhere.
+
+    Returns:
+      {'scale': ..., 'datasets': {name: {'source', 'fingerprint', 'images': [{'name', 'bicubic':
+      {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...}, 'srcnn': {...}}}}}.
+    """
+
+    def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
+        planes = predict(weights, test.enlarged)
+        if images_dir:
+            _write_images(images_dir / pathlib.Path(dataset.name).resolve().name, test, planes, weights.colour, scale)
+        return "srcnn", to_luminance(planes, weights.colour, test.luminance)
+
+    return _score_all(datasets, scale, weights.colour, restore)
+
+
+def evaluate_outputs(folder: str, datasets: Sequence[Dataset], scale: int) -> dict[str, Any]:
+    """Scores images that another program made, by the same protocol.
+
+    Args:
+      folder: holds one image for every test image, of the same name and of the size of the
+        original cut to a multiple of `scale`; directly, or in a sub-folder named after the set.
+      datasets, scale: as `evaluate`.
+
+    Returns:
+      As `evaluate`, with 'outputs' in place of 'srcnn'.
+
+    Raises:
+      FileNotFoundError: if an image is missing.
+      ValueError: if an image has another size.
+    """
+    from srcnn_jax.datasets import load
+
+    def read(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
+        if dataset.name not in outputs:
+            own = pathlib.Path(folder, dataset.name)
+            place = own if own.is_dir() else pathlib.Path(folder)
+            outputs[dataset.name] = dict(load(str(place.absolute())).images)
+        pixels = outputs[dataset.name].get(test.name)
+        if pixels is None:
+            raise FileNotFoundError(f"{folder} has no output for {test.name!r} of {dataset.name}")
+        if pixels.shape[:2] != test.truth.shape:
+            raise ValueError(
+                f"the output for {test.name!r} of {dataset.name} has {pixels.shape[1]}x"
+                f"{pixels.shape[0]} pixels, not {test.truth.shape[1]}x{test.truth.shape[0]}"
+            )
+        return "outputs", image.luminance(pixels, test.luminance)
+
+    outputs: dict[str, dict[str, np.ndarray]] = {}
+    return _score_all(datasets, scale, "y", read)
+
+
+def _score_all(
+    datasets: Sequence[Dataset],
+    scale: int,
+    colour: str,
+    restore: Callable[[Dataset, TestImage], tuple[str, np.ndarray]],
+) -> dict[str, Any]:
+    """Rows and means of bicubic and of one method; restore gives its name and uint8 luminance."""
+    results = {}
+    for dataset in datasets:
+        rows = []
+        for test in create_test_images(dataset, scale, colour):
+            bicubic = to_luminance(test.enlarged, colour, test.luminance)
+            method, output = restore(dataset, test)
+            rows.append(
+                {
+                    "name": test.name,
+                    "bicubic": score(test.truth, bicubic, scale),
+                    method: score(test.truth, output, scale),
+                }
+            )
+        results[dataset.name] = {
+            "source": dataset.source,
+            "fingerprint": dataset.fingerprint,
+            "images": rows,
+            "mean": {
+                kind: {
+                    metric: float(np.mean([row[kind][metric] for row in rows]))
+                    for metric in ("psnr", "ssim")
+                }
+                for kind in rows[0]
+                if kind != "name"
+            },
+        }
+    return {"scale": scale, "datasets": results}
+
+
+def _write_images(
+    folder: pathlib.Path, test: TestImage, planes: np.ndarray, colour: str, scale: int
+) -> None:
+    """PNG files of a test image: original, bicubic and SRCNN, in colour where the original is."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(kind: str, pixels: np.ndarray) -> None:
+        Image.fromarray(pixels).save(folder / f"{test.name}_x{scale}_{kind}.png")
+
+    write("original", test.pixels)
+    for kind, result in (("bicubic", test.enlarged), ("srcnn", planes)):
+        if colour == "rgb":
+            write(kind, image.to_uint8(result))
+        elif colour == "ycbcr":
+            write(kind, image.to_uint8(image.ycbcr2rgb(result)))
+        elif test.pixels.ndim == 2:
+            write(kind, image.to_uint8(result[..., 0]))
+        else:  # the network restores luminance only; chroma is bicubic
+            ycbcr = degrade(image.rgb2ycbcr(test.pixels / 255.0), scale)
+            ycbcr[..., 0] = result[..., 0]
+            write(kind, image.to_uint8(image.ycbcr2rgb(ycbcr)))
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """The result of `evaluate` as text, beside the paper's numbers where the paper has them."""
+    return "\n\n".join(
+        _format_dataset(name, result["scale"], dataset)
+        for name, dataset in result["datasets"].items()
+    )
+
+
+def _format_dataset(name: str, scale: int, dataset: dict[str, Any]) -> str:
+    method = next(kind for kind in dataset["mean"] if kind != "bicubic")
+    title = method.upper() if method == "srcnn" else method
+    papers = paper.SRCNN_915_T91.get((name, scale), {})
+    lines = [
+        f"{name} x{scale} ({dataset['source']})",
+        f"{'':16}{'bicubic':>15}{title:>17}" + (f"{'paper 9-1-5':>15}" if papers else ""),
+        f"{'image':16}{'PSNR':>7}{'SSIM':>8}{'PSNR':>9}{'SSIM':>8}"
+        + (f"{'PSNR':>9}{'ours':>7}" if papers else ""),
+    ]
+
+    def row(label: str, scores: dict[str, Any], published: float | None) -> str:
+        bicubic, ours = scores["bicubic"], scores[method]
+        text = (
+            f"{label[:16]:16}{bicubic['psnr']:7.2f}{bicubic['ssim']:8.4f}"
+            f"{ours['psnr']:9.2f}{ours['ssim']:8.4f}"
+        )
+        if published is not None and math.isfinite(ours["psnr"]):
+            text += f"{published:9.2f}{ours['psnr'] - published:+7.2f}"
+        return text
+
+    for scores in dataset["images"]:
+        label = scores["name"].removesuffix("_GT")
+        lines.append(row(label, scores, papers.get(label)))
+    mean = paper.SRCNN_915_T91_MEAN.get((name, scale))
+    lines.append(row("mean", dataset["mean"], mean.psnr if mean else None))
+    if published := paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN.get((name, scale)):
+        bicubic, srcnn = published
+        lines.append(
+            f"{'paper, 9-5-5':16}{bicubic.psnr:7.2f}{bicubic.ssim:8.4f}"
+            f"{srcnn.psnr:9.2f}{srcnn.ssim:8.4f}   (ImageNet)"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""Trains and evaluates SRCNN: `python -m srcnn_jax.main --config=configs/default.py:x4`.
+
+Kept short on purpose: flags, errors and nothing else. What it calls can be called from a notebook.
+The heavy imports come after the flags are read, so that --help and a typo answer at once.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+FLAGS = flags.FLAGS
+
+config_flags.DEFINE_config_file(
+    "config", None, "Config and its words, as in configs/default.py:x4.", lock_config=True
+)
+flags.DEFINE_enum("mode", "train", ["train", "eval", "score"], "What to do.")
+flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/ and the config's words.")
+flags.DEFINE_string(
+    "weights", None, "Weight file or workdir: what to evaluate, or to start training from."
+)
+flags.DEFINE_string("coordinator", None, "host:port of process 0, if there are several processes.")
+flags.DEFINE_integer("num_processes", None, "Number of processes, if they cannot be detected.")
+flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Reads the command line; a mistake in a flag or a config is one line, and exit code 2."""
+    try:
+        rest = FLAGS(argv)
+        if FLAGS.config is None:
+            raise flags.Error("--config is missing: --config=configs/default.py:x4")
+        if len(rest) > 1:
+            raise flags.Error(f"unknown argument {rest[1]!r}: flags begin with --")
+        return rest
+    except flags.Error as error:
+        message = str(error)
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    from srcnn_jax import parallel
+
+    config = FLAGS.config
+    try:
+        parallel.start(
+            config.train.batch_size,
+            config.train.devices,
+            FLAGS.coordinator,
+            FLAGS.num_processes,
+            FLAGS.process_id,
+        )
+        run(config)
+    except (ValueError, OSError, ArithmeticError) as error:
+        if FLAGS.verbosity > 0:  # --verbosity=1
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+def run(config) -> None:
+    """Does what --mode says and prints the table."""
+    from srcnn_jax import datasets, evaluate, parallel, train, weights, workdir
+
+    folder = FLAGS.workdir or os.path.join("runs", config.name)
+    given = weights.load(FLAGS.weights) if FLAGS.weights else None
+    if FLAGS.mode == "train":
+        notes = {
+            "command": sys.argv,
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        }
+        try:
+            result = train.train_and_evaluate(config, folder, initial=given, notes=notes)
+        except train.Interrupted as stop:
+            print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
+            sys.exit(128 + stop.signum)
+    else:
+        names = [name for name in config.eval.datasets.split(",") if name]
+        _, tests = datasets.load_all(
+            None, names, data_dir=config.data.dir or None, allow_sample=config.data.allow_sample
+        )
+        path = pathlib.Path(folder)
+        if FLAGS.mode == "score":
+            result = evaluate.evaluate_outputs(config.eval.outputs, tests, config.scale)
+        elif given is None:
+            raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
+        else:
+            images = path / "images" if config.eval.save_images else None
+            result = evaluate.evaluate(given, tests, config.scale, images)
+        path.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(path / "eval.json", result)
+    if parallel.is_main_process():
+        print(evaluate.format_table(result))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

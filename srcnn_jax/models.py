@@ -1,0 +1,197 @@
+"""The network: patch extraction, non-linear mapping, reconstruction (TPAMI 2016, section 3)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srcnn_jax import convolution
+
+PADDINGS = ("same", "valid")
+INITIALIZERS = ("gaussian", "he", "identity")
+CONVOLUTIONS = ("auto", "matmul", "xla")
+
+
+class SRCNN(nn.Module):
+    """SRCNN of any depth: convolutions with ReLU between them and nothing after the last.
+
+    Attributes:
+      kernel_sizes: side of each layer's square filters (f1, f2, f3, ...), odd.
+      features: filters of each layer but the last (n1, n2, ...).
+      channels: channels of the image (c): 1 for luminance, 3 for colour.
+      padding: 'same' (zeros, output size = input size) or 'valid', for all layers or one word for
+        each: 'valid,same,valid'.
+      initializer: 'gaussian' for the paper's N(0, 0.001), 'he', or 'identity' (`identity_start`).
+      convolution: 'matmul' for the form of `convolution.py`, 'xla' for the plain one, 'auto' for
+        matmul on a CPU and xla elsewhere. The parameters are the same.
+
+    Parameters are `conv1`, `conv2`, ..., each a `kernel` (f, f, in, out) and a `bias` (out,).
+    """
+
+    kernel_sizes: Sequence[int] = (9, 1, 5)
+    features: Sequence[int] = (64, 32)
+    channels: int = 1
+    padding: str = "same"
+    initializer: str = "gaussian"
+    convolution: str = "auto"
+
+    def __post_init__(self):
+        check_architecture(self.kernel_sizes, self.features, self.channels, self.padding)
+        if self.initializer not in INITIALIZERS:
+            raise ValueError(f"initializer is one of {INITIALIZERS}, not {self.initializer!r}")
+        if self.convolution not in CONVOLUTIONS:
+            raise ValueError(f"convolution is one of {CONVOLUTIONS}, not {self.convolution!r}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Restores bicubic-enlarged images.
+
+        Args:
+          x: float32 (N, H, W, channels) in 0..1.
+
+        Returns:
+          float32 (N, H', W', channels): H' = H less twice the `margin` of the valid layers.
+        """
+        if x.ndim != 4 or x.shape[-1] != self.channels:
+            raise ValueError(f"SRCNN needs (N, H, W, {self.channels}), not {x.shape}")
+        batch_last = uses_matmul(self.convolution)
+        if batch_last:
+            x = x.transpose(3, 1, 2, 0)
+        paddings = layer_paddings(self.padding, len(self.kernel_sizes))
+        shapes = kernel_shapes(self.kernel_sizes, self.features, self.channels)
+        for index, (shape, padding) in enumerate(zip(shapes, paddings, strict=True)):
+            last = index == len(shapes) - 1
+            init = _kernel_init(self.initializer, self.channels, first=index == 0, last=last)
+            layer = _Convolution(shape, padding, init, batch_last, name=f"conv{index + 1}")
+            x = layer(x) if last else nn.relu(layer(x))
+        return x.transpose(3, 1, 2, 0) if batch_last else x
+
+
+class _Convolution(nn.Module):
+    """One layer, with `flax.linen.Conv`'s parameters, in either form."""
+
+    shape: tuple[int, int, int, int]
+    padding: str
+    kernel_init: jax.nn.initializers.Initializer
+    batch_last: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, self.shape)
+        bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
+        rows, columns = (self.shape[0] // 2, self.shape[1] // 2) if self.padding == "same" else (0, 0)
+        if self.batch_last:
+            x = jnp.pad(x, [(0, 0), (rows, rows), (columns, columns), (0, 0)])
+            return convolution.convolve(x, kernel) + bias[:, None, None, None]
+        return convolution.convolve_xla(x, kernel, [(rows, rows), (columns, columns)]) + bias
+
+
+def uses_matmul(form: str) -> bool:
+    """Whether `SRCNN.convolution` means the matrix-product form on the default backend."""
+    return form == "matmul" or (form == "auto" and jax.default_backend() == "cpu")
+
+
+def check_architecture(
+    kernel_sizes: Sequence[int], features: Sequence[int], channels: int, padding: str
+) -> None:
+    """Raises ValueError, naming the value and the fix, unless these make an SRCNN."""
+    if len(kernel_sizes) < 2 or len(features) != len(kernel_sizes) - 1:
+        raise ValueError(
+            f"kernel_sizes {tuple(kernel_sizes)} needs one entry more than features "
+            f"{tuple(features)}: the last layer's width is the number of channels"
+        )
+    for size in kernel_sizes:
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"kernel sizes must be odd and positive, not {size}")
+    for width in (*features, channels):
+        if width < 1:
+            raise ValueError(f"features and channels must be positive, not {width}")
+    layer_paddings(padding, len(kernel_sizes))
+
+
+def layer_paddings(padding: str, layers: int) -> tuple[str, ...]:
+    """The padding of each layer; one word stands for all of them: 'same' or 'valid,same,valid'."""
+    paddings = tuple(padding.split(","))
+    if len(paddings) == 1:
+        paddings *= layers
+    if len(paddings) != layers or not set(paddings) <= set(PADDINGS):
+        raise ValueError(
+            f"padding is 'same' or 'valid', or one of them for each of {layers} layers "
+            f"('valid,same,valid'), not {padding!r}"
+        )
+    return paddings
+
+
+def kernel_shapes(
+    kernel_sizes: Sequence[int], features: Sequence[int], channels: int
+) -> list[tuple[int, int, int, int]]:
+    """(f, f, in, out) of every layer."""
+    widths = (channels, *features, channels)
+    return [
+        (size, size, widths[i], widths[i + 1]) for i, size in enumerate(kernel_sizes)
+    ]
+
+
+def margin(kernel_sizes: Sequence[int], padding: str) -> int:
+    """Pixels that the valid layers cut off each side: 6 for 9-1-5, 0 if all are 'same'."""
+    paddings = layer_paddings(padding, len(kernel_sizes))
+    pairs = zip(kernel_sizes, paddings, strict=True)
+    return sum(size // 2 for size, kind in pairs if kind == "valid")
+
+
+def weight_count(kernel_sizes: Sequence[int], features: Sequence[int], channels: int = 1) -> int:
+    """Weights without biases, as the paper counts them: 8,032 for 9-1-5; also multiply-adds per pixel."""
+    return sum(int(np.prod(shape)) for shape in kernel_shapes(kernel_sizes, features, channels))
+
+
+def _kernel_init(
+    name: str, channels: int, first: bool, last: bool
+) -> jax.nn.initializers.Initializer:
+    if name == "gaussian":
+        return nn.initializers.normal(0.001)
+    if name == "he":
+        return nn.initializers.he_normal()
+    return lambda key, shape, dtype=jnp.float32: identity_start(
+        key, shape, channels, first=first, last=last
+    ).astype(dtype)
+
+
+def identity_start(
+    key: jax.Array, shape: tuple[int, ...], channels: int, *, first: bool, last: bool
+) -> jax.Array:
+    """A layer of a network that begins as bicubic interpolation and has to learn the rest only.
+
+    Filter i of every layer, for each channel i of the image, passes the centre pixel of channel
+    i through: the input is not negative, so ReLU lets it by. The other filters are He
+    initialised, in the first layer less their mean, so that they do not all answer to the large
+    common brightness of a patch; in the last layer they start near zero, N(0, 0.001).
+
+    Args:
+      shape: (f, f, in, out) of the kernel.
+      channels: channels of the image; every layer must be at least as wide.
+
+    Returns:
+      float32 kernel of that shape.
+
+    Raises:
+      ValueError: if a layer is narrower than the image has channels.
+    """
+    size, _, fan_in, fan_out = shape
+    if min(fan_in, fan_out) < channels:
+        raise ValueError(
+            f"the identity start needs at least {channels} filters in every layer, "
+            f"not {min(fan_in, fan_out)}; use initializer='he'"
+        )
+    if last:
+        kernel = 0.001 * jax.random.normal(key, shape)
+    else:
+        kernel = nn.initializers.he_normal()(key, shape, jnp.float32)
+    if first:
+        kernel -= kernel.mean(axis=(0, 1, 2), keepdims=True)
+    if not last:
+        kernel = kernel.at[..., :channels].set(0.0)
+    carried = jnp.arange(channels)
+    return kernel.at[size // 2, size // 2, carried, carried].set(1.0)

@@ -1,0 +1,247 @@
+"""From a config to an optax optimiser: preconditioner, optimiser, schedule, rates by label."""
+
+import ast
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+
+SCHEDULES = ("cosine", "constant")
+RATE_UNITS = ("mse", "euclidean")
+
+
+def create_schedule(config: ml_collections.ConfigDict, steps: int, label_values: int) -> optax.Schedule:
+    """Learning rate over steps, for the mean squared error per value.
+
+    Args:
+      config: `config.optimizer`.
+      steps: length of the whole training.
+      label_values: numbers in one label (pixels times channels), which translate a rate for
+        Caffe's EuclideanLoss: that is the sum over them / 2, averaged over the batch.
+    """
+    if config.schedule not in SCHEDULES:
+        raise ValueError(f"optimizer.schedule is one of {SCHEDULES}, not {config.schedule!r}")
+    if config.rate_unit not in RATE_UNITS:
+        raise ValueError(f"optimizer.rate_unit is one of {RATE_UNITS}, not {config.rate_unit!r}")
+    peak = config.learning_rate * (label_values / 2 if config.rate_unit == "euclidean" else 1.0)
+    warmup = min(config.warmup_steps, steps // 2)
+    if config.schedule == "constant":
+        return optax.schedules.warmup_constant_schedule(0.0 if warmup else peak, peak, warmup)
+    return optax.schedules.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, steps)
+
+
+def create_optimizer(
+    config: ml_collections.ConfigDict, steps: int, label_values: int, params: Any
+) -> optax.GradientTransformation:
+    """The optimiser of a config: preconditioner, any optax optimiser by name, rates by label.
+
+    Args:
+      config, steps, label_values: as `create_schedule`.
+      params: {'conv1': {'kernel': ..., 'bias': ...}, ...}; the shapes do not matter.
+
+    Raises:
+      ValueError: if optax has no such optimiser or option, or a parameter has no rate.
+    """
+    make = getattr(optax, config.name, None)
+    if not callable(make):
+        raise ValueError(f"optimizer.name {config.name!r} is not an optimiser of optax, as 'sgd' is")
+    try:
+        optimizer = make(create_schedule(config, steps, label_values), **parse_options(config.options))
+        optimizer.init({})
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"optimizer.name {config.name!r} with options {config.options!r} makes no optimiser "
+            f"of optax: {error}"
+        ) from error
+    multipliers = rates_by_label(params, config.rates)
+    by_label = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers))
+    if not config.precondition:
+        return optax.chain(optimizer, by_label)
+    preconditioner = precondition_by_eigenbasis(config.precondition_every, start=min(20, steps // 10))
+    return optax.chain(preconditioner, optimizer, by_label)
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """'momentum=0.9,nesterov=True' to keyword arguments; values are Python literals."""
+    options = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        try:
+            options[name.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            raise ValueError(
+                f"optimizer.options {text!r}: {item!r} is not of the form name=number"
+            ) from None
+    return options
+
+
+def rates_by_label(params: Any, rules: str) -> dict[str, dict[str, float]]:
+    """The factor on the learning rate of every parameter.
+
+    Args:
+      params: {'conv1': {'kernel': ..., 'bias': ...}, ...}.
+      rules: 'pattern:factor' separated by commas. A pattern is a regular expression for a whole
+        label, 'conv1/kernel' or 'conv2/bias', the last layer's being 'last/kernel' and
+        'last/bias'; the first that fits counts.
+
+    Raises:
+      ValueError: if a rule cannot be read, or no rule fits a parameter.
+    """
+    try:
+        pairs = [(re.compile(r.rpartition(":")[0]), float(r.rpartition(":")[2])) for r in rules.split(",")]
+    except (ValueError, re.error) as error:
+        raise ValueError(f"optimizer.rates {rules!r} is not 'pattern:factor,...': {error}") from error
+
+    def rate(label: str) -> float:
+        for pattern, factor in pairs:
+            if pattern.fullmatch(label):
+                return factor
+        raise ValueError(f"optimizer.rates {rules!r} has no rule for {label!r}; end it with '.*:1'")
+
+    last = f"conv{len(params)}"
+    return {
+        layer: {kind: rate(f"{'last' if layer == last else layer}/{kind}") for kind in values}
+        for layer, values in params.items()
+    }
+
+
+class EigenbasisState(NamedTuple):
+    """State of `precondition_by_eigenbasis`; each field but `count` mirrors the parameters."""
+
+    count: jax.Array  # int32 scalar, gradients seen
+    factors: Any  # per kernel, one (d, d) running second moment for each axis (k*k, in, out)
+    bases: Any  # per kernel, the eigenvectors of each factor, in columns
+    moments: Any  # running second moment of the rotated gradient, shaped as the parameter
+
+
+def precondition_by_eigenbasis(
+    update_every: int = 50,
+    start: int = 20,
+    factor_decay: float = 0.95,
+    moment_decay: float = 0.99,
+    max_rms: float = 2.0,
+    eps: float = 1e-12,
+) -> optax.GradientTransformation:
+    """Normalises the gradient in the eigenbasis of its Kronecker-factored second moment.
+
+    Enlarged patches have a large common mean and hardly any high frequencies, so the loss of
+    SRCNN is badly conditioned and plain SGD crawls. View the gradient of a kernel as a tensor G
+    (k*k, in, out). Shampoo (Gupta et al. 2018, arXiv 1802.09568) models the second moment of G
+    as a Kronecker product of one matrix for each axis,
+
+        K_axis = running mean of  G_(axis) G_(axis)^T        (G unfolded along that axis),
+
+    whose eigenvectors Q_axis span the basis in which that model is diagonal. In this basis the
+    entries of the gradient are nearly uncorrelated, and dividing each by its own root mean square
+    is a fair stand-in for dividing by the root of the full matrix. As in SOAP (Vyas et al. 2024,
+    arXiv 2409.11321) the second moments in the basis are averaged directly, rather than taken
+    from the eigenvalues:
+
+        R = G rotated by all Q;  V = running mean of R * R;  U = R / sqrt(V), rotated back.
+
+    Unlike SOAP there is no momentum in here: `optax.sgd` behind it has that. Vectors (biases)
+    are divided by their root mean square without a basis, and so is an axis of size 1.
+
+    Args:
+      update_every: steps between two eigendecompositions.
+      start: steps that only gather statistics; their updates are zero.
+      factor_decay: decay of the running K, per step.
+      moment_decay: decay of the running V, per step, corrected for its start from zero.
+      max_rms: limit on the root mean square of each parameter's U, for the steps in which V
+        lags behind the gradient.
+      eps: added to sqrt(V), in units of the gradient.
+
+    Returns:
+      A transformation for parameters of rank 4 (HWIO kernels) and 1. Its updates have a root mean
+      square of about 1 and the sign of the gradient, as those of `optax.scale_by_adam`.
+      Gradients must be averaged over devices before they come here.
+    """
+
+    def init(params):
+        def squares(make):
+            return jax.tree.map(lambda p: tuple(make(d) for d in _axes(p)), params)
+
+        return EigenbasisState(
+            count=jnp.zeros([], jnp.int32),
+            factors=squares(lambda d: jnp.zeros((d, d))),
+            bases=squares(jnp.eye),
+            moments=jax.tree.map(jnp.zeros_like, params),
+        )
+
+    def update(updates, state, params=None):
+        del params
+        gradients, treedef = jax.tree.flatten(updates)
+        factors = [
+            tuple(
+                factor_decay * k + (1 - factor_decay) * g
+                for k, g in zip(old, _second_moments(gradient), strict=True)
+            )
+            for gradient, old in zip(gradients, treedef.flatten_up_to(state.factors), strict=True)
+        ]
+        refresh = (state.count >= start) & ((state.count - start) % update_every == 0)
+        bases = jax.lax.cond(
+            refresh,
+            lambda: [tuple(jnp.linalg.eigh(k)[1] for k in kernel) for kernel in factors],
+            lambda: treedef.flatten_up_to(state.bases),
+        )
+        active = state.count >= start
+        steps = jnp.maximum(state.count - start + 1, 1)
+        bias_correction = 1 - moment_decay ** steps.astype(jnp.float32)
+        moments, preconditioned = [], []
+        for gradient, basis, old in zip(
+            gradients, bases, treedef.flatten_up_to(state.moments), strict=True
+        ):
+            rotated = _rotate(gradient, basis)
+            moment = moment_decay * old + (1 - moment_decay) * jnp.square(rotated)
+            moment = jnp.where(active, moment, old)
+            unit = rotated / (jnp.sqrt(moment / bias_correction) + eps)
+            unit = _rotate(unit, tuple(q.T for q in basis))
+            rms = jnp.sqrt(jnp.mean(jnp.square(unit)))
+            unit *= jnp.minimum(1.0, max_rms / jnp.maximum(rms, eps))
+            preconditioned.append(jnp.where(active, unit, 0.0))
+            moments.append(moment)
+        new_state = EigenbasisState(
+            count=optax.safe_increment(state.count),
+            factors=treedef.unflatten(factors),
+            bases=treedef.unflatten(bases),
+            moments=treedef.unflatten(moments),
+        )
+        return treedef.unflatten(preconditioned), new_state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _view(kernel: jax.Array) -> jax.Array:
+    """(f, f, in, out) as (f*f, in, out) without axes of size 1; a vector as ()."""
+    if kernel.ndim == 1:
+        return kernel
+    f, _, fan_in, fan_out = kernel.shape
+    return kernel.reshape([d for d in (f * f, fan_in, fan_out) if d > 1])
+
+
+def _axes(kernel: jax.Array) -> tuple[int, ...]:
+    """Sizes of the axes that get a factor: those longer than 1 of a kernel, none of a bias."""
+    return _view(kernel).shape if kernel.ndim > 1 else ()
+
+
+def _second_moments(gradient: jax.Array) -> list[jax.Array]:
+    view = _view(gradient)
+    unfolded = (
+        jnp.moveaxis(view, axis, 0).reshape(view.shape[axis], -1)
+        for axis in range(len(_axes(gradient)))
+    )
+    return [g @ g.T for g in unfolded]
+
+
+def _rotate(gradient: jax.Array, basis: Sequence[jax.Array]) -> jax.Array:
+    """Multiplies every axis of the kernel's view by the matching matrix, transposed."""
+    view = _view(gradient)
+    for matrix in basis:
+        # Consumes the first axis and appends the rotated one, so the order is restored at the end.
+        view = jnp.tensordot(view, matrix, axes=(0, 0))
+    return view.reshape(gradient.shape)

@@ -1,0 +1,144 @@
+"""Devices and processes: how many there are, and how a step runs on all of them."""
+
+import math
+import os
+import pathlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "batch"
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use: its affinity, capped by the quota of its cgroup."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2, or 'max': no quota
+        return cores
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is not above `limit`."""
+    return next(n for n in range(max(1, min(limit, number)), 0, -1) if number % n == 0)
+
+
+def start(
+    batch_size: int,
+    devices: int,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Starts JAX for an entry point: joins the other processes, and splits a CPU into devices.
+
+    A CPU is one XLA device to JAX; here it becomes one for each core that this process may use,
+    if that many divide the batch. Call it once, before anything else starts JAX.
+
+    Args:
+      batch_size: patches of a step, over all processes.
+      devices: how many devices the user asked for, over all processes; 0 for as many as fit.
+      coordinator, num_processes, process_id: of `jax.distributed.initialize`, if there are several
+        processes.
+    """
+    processes = num_processes or 1
+    if devices < 0 or devices % processes:
+        raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
+    local = devices // processes or largest_divisor(batch_size // processes, available_cores())
+    jax.config.update("jax_num_cpu_devices", local)
+    if coordinator is not None:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
+    """The local devices that a step is shared by.
+
+    Args:
+      batch_size: patches of a step, over all processes.
+      devices: how many to use over all processes; 0 means as many as divide the batch.
+
+    Raises:
+      ValueError: if there are not as many, or they do not divide the batch.
+    """
+    processes, local = jax.process_count(), jax.local_device_count()
+    if devices == 0:
+        if batch_size % processes:
+            raise ValueError(f"train.batch_size {batch_size} does not divide by {processes} processes")
+        devices = processes * largest_divisor(batch_size // processes, local)
+    if devices > processes * local or devices % processes:
+        raise ValueError(
+            f"train.devices {devices} cannot be had: there are {processes} processes with {local} each"
+        )
+    if batch_size % devices:
+        raise ValueError(
+            f"train.batch_size {batch_size} does not divide by {devices} devices: "
+            "choose a multiple, or train.devices=0 for as many as do"
+        )
+    return jax.local_devices()[: devices // processes]
+
+
+def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
+    """Data-parallel form of `steps(state, batches) -> (state, losses)`.
+
+    The state goes in and comes out unstacked, since all devices hold the same; batches have a
+    leading axis of local devices. `steps` must average over the axis `AXIS`. Wait for the result
+    before the next call: on CPU devices, collectives of two calls in flight can dead-lock.
+    """
+    return jax.pmap(
+        steps, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=(0,)
+    )
+
+
+def prefetch_to_devices(
+    batches: Iterator[Any], devices: list[jax.Device], size: int = 2
+) -> Iterator[Any]:
+    """Puts each batch on the devices ahead of its use, in a thread.
+
+    Args:
+      batches: pytrees of arrays (k, n, ...), k steps of a local batch of n.
+      devices: local devices; n must divide by their number.
+      size: batches held ready.
+
+    Yields:
+      The same pytrees with arrays (devices, k, n / devices, ...), sharded over the first axis.
+    """
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+    def shard(x: np.ndarray) -> jax.Array:
+        parts = x.reshape(x.shape[0], len(devices), -1, *x.shape[2:]).swapaxes(0, 1)
+        return jax.make_array_from_process_local_data(sharding, parts, parts.shape)
+
+    ready: queue.Queue = queue.Queue(size)
+
+    def fill() -> None:
+        try:
+            for batch in batches:
+                ready.put((jax.tree.map(shard, batch), None))
+            ready.put((None, None))
+        except BaseException as error:
+            ready.put((None, error))
+
+    threading.Thread(target=fill, daemon=True).start()
+    while True:
+        batch, error = ready.get()
+        if error is not None:
+            raise error
+        if batch is None:
+            return
+        yield batch
+
+
+def is_main_process() -> bool:
+    """Whether this process writes logs and files."""
+    return jax.process_index() == 0

@@ -1,0 +1,167 @@
+"""A network applied to a whole image of any size, in bands of bounded memory."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srcnn_jax import convolution, models
+from srcnn_jax.weights import Weights
+
+BAND_ROWS = 512  # rows held at a time; memory grows with it, the result does not change
+STRIP_PIXELS = 4096  # of a strip's activations, which should stay in a core's cache
+WIDTH_STEP = 128  # widths are rounded up to it, so that images of similar size share a compilation
+
+
+def predict(
+    weights: Weights, image: np.ndarray, *, band_rows: int = BAND_ROWS, form: str = "auto"
+) -> np.ndarray:
+    """Restores one bicubic-enlarged image; the output has the size of the input.
+
+    'same' layers see zeros outside the image, as in training. For the 'valid' layers the image is
+    replicate-padded by all their margins at once, which equals the released `SRCNN.m`, where each
+    layer pads its own input. Bands overlap by the receptive field, so the result does not depend
+    on `band_rows` but for float rounding (1e-7).
+
+    Args:
+      weights: the network; its channels must be those of the image.
+      image: float32 (H, W, C) in 0..1.
+      band_rows: about how many rows are computed at a time.
+      form: 'auto', 'matmul' or 'xla', as `models.SRCNN.convolution`.
+
+    Returns:
+      float32 (H, W, C), not clipped.
+
+    Raises:
+      ValueError: if the channels do not fit.
+    """
+    kernels = [layer["kernel"] for layer in weights.layers]
+    if image.ndim != 3 or image.shape[-1] != kernels[0].shape[2]:
+        raise ValueError(f"the network needs (H, W, {kernels[0].shape[2]}), not {image.shape}")
+    height, width, channels = image.shape
+    sizes, paddings = weights.kernel_sizes, weights.padding
+    reach = sum(size // 2 for size in sizes)
+    margin = models.margin(sizes, paddings)
+    full_width = -(-width // WIDTH_STEP) * WIDTH_STEP
+    strip_rows = min(16, max(2, STRIP_PIXELS // full_width))
+    halo = sizes[-1] - 1  # rows of the last hidden layer that two bands share
+    strips = -(-(band_rows + halo) // strip_rows)
+    rows = strips * strip_rows - halo  # output rows of a band
+
+    run = _matmul_band if models.uses_matmul(form) else _xla_band
+    layers = [(jnp.asarray(layer["kernel"]), jnp.asarray(layer["bias"])) for layer in weights.layers]
+    out = np.empty((height, width, channels), np.float32)
+    for top in range(0, height, rows):
+        band = _canvas(image, top - reach, rows + 2 * reach, full_width, reach, margin)
+        inside = np.asarray([top, height, width])
+        result = run(layers, band, inside, strip_rows=strip_rows, paddings=paddings)
+        out[top : top + rows] = np.asarray(result)[: height - top, :width]
+    return out
+
+
+def _canvas(
+    image: np.ndarray, top: int, rows: int, width: int, reach: int, margin: int
+) -> np.ndarray:
+    """Rows [top, top + rows) of the image inside its frame, with `reach` columns on each side.
+
+    The frame is `margin` replicated pixels and zeros beyond. `width` is without the frame.
+    """
+    height = image.shape[0]
+    canvas = np.zeros((rows, width + 2 * reach, image.shape[2]), np.float32)
+    first, last = max(top, -margin), min(top + rows, height + margin)
+    source = image[np.clip(np.arange(first, last), 0, height - 1)]
+    source = np.pad(source, ((0, 0), (margin, margin), (0, 0)), mode="edge")
+    left = reach - margin
+    canvas[first - top : last - top, left : left + source.shape[1]] = source
+    return canvas
+
+
+def _mask(
+    shape: tuple[int, int], top: jax.Array, border: int, extent: int, inside: jax.Array
+) -> jax.Array:
+    """1 inside the image widened by `extent`, 0 outside, for a layer's (rows, columns).
+
+    Args:
+      top: image row of the array's first row; its first column is column -border.
+      inside: [_, height, width] of the image.
+    """
+    row = top + jnp.arange(shape[0])[:, None]
+    column = jnp.arange(shape[1])[None, :] - border
+    rows = (row >= -extent) & (row < inside[1] + extent)
+    return rows & (column >= -extent) & (column < inside[2] + extent)
+
+
+def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
+    """For each layer's output: pixels that later layers reach beyond the image, and how many of
+    these are real (inside the frame of the valid layers) rather than the zeros of 'same'."""
+    kinds = models.layer_paddings(paddings, len(sizes))
+    return [
+        (
+            sum(size // 2 for size in sizes[i + 1 :]),
+            sum(s // 2 for s, k in zip(sizes[i + 1 :], kinds[i + 1 :], strict=True) if k == "valid"),
+        )
+        for i in range(len(sizes))
+    ]
+
+
+@functools.partial(jax.jit, static_argnames=("strip_rows", "paddings"))
+def _xla_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Array:
+    """The plain form: (rows + 2 reach, width + 2 reach, C) to (rows, width, C)."""
+    del strip_rows  # one strip
+    borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
+    x = band[None]
+    for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
+        x = convolution.convolve_xla(x, kernel, [(0, 0), (0, 0)]) + bias
+        if border:
+            x = jax.nn.relu(x)
+        if border > extent:
+            x *= _mask(x.shape[1:3], inside[0] - border, border, extent, inside)[..., None]
+    return x[0]
+
+
+@functools.partial(jax.jit, static_argnames=("strip_rows", "paddings"))
+def _matmul_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Array:
+    """The form of `convolution.py`, over full-width strips whose activations stay in the cache.
+
+    The last layer scatters over columns inside a strip and over rows at the end, over the whole
+    band, so that strips need no halo of last hidden activations.
+    """
+    sizes = [kernel.shape[0] for kernel, _ in layers]
+    borders = _borders(sizes, paddings)
+    *hidden, (last_kernel, last_bias) = layers
+    size, channels = sizes[-1], last_kernel.shape[-1]
+    reach = sum(s // 2 for s in sizes)
+    halo = 2 * sum(s // 2 for s in sizes[:-1])
+    canvas = band.transpose(2, 0, 1)[..., None]
+    # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in)
+    last_matrix = last_kernel.transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
+
+    def strip(start):
+        x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
+        row = inside[0] - reach + start
+        for (kernel, bias), (border, extent) in zip(hidden, borders, strict=False):
+            row += kernel.shape[0] // 2
+            x = jax.nn.relu(convolution.convolve(x, kernel) + bias[:, None, None, None])
+            if border > extent:
+                x *= _mask(x.shape[1:3], row, border, extent, inside)[..., None]
+        product = last_matrix @ x.reshape(x.shape[0], -1)
+        blocks = product.reshape(size, size * channels, *x.shape[1:])
+        return convolution.scatter(blocks, (1, size))[..., 0]
+
+    # An image that ends within the band needs only so many strips.
+    halo_rows = canvas.shape[1] - halo
+    width = canvas.shape[2] - 2 * (reach - size // 2) - (size - 1)
+    needed = jnp.minimum(halo_rows, inside[1] - inside[0] + size - 1)
+    sums = jax.lax.fori_loop(
+        0,
+        -(-needed // strip_rows),
+        lambda i, out: jax.lax.dynamic_update_slice_in_dim(
+            out, strip(i * strip_rows), i * strip_rows, axis=1
+        ),
+        jnp.zeros((size * channels, halo_rows, width)),
+    )
+    blocks = sums.reshape(size, channels, halo_rows, width, 1)
+    out = convolution.scatter(blocks, (size, 1))[..., 0] + last_bias[:, None, None]
+    return out.transpose(1, 2, 0)

@@ -1,0 +1,489 @@
+"""Training: a pure step, and the loop around it that evaluates, saves and resumes."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from flax.training.train_state import TrainState
+
+from srcnn_jax import (
+    checkpoint,
+    datasets,
+    evaluate,
+    input_pipeline,
+    models,
+    optimizer,
+    parallel,
+    weights,
+    workdir,
+)
+
+MATMUL_COLUMNS = 3000  # pixels of a microbatch that keep its activations in a core's cache
+
+
+class DivergedError(ArithmeticError):
+    """The loss is not finite, or far above where it began."""
+
+
+class Interrupted(Exception):  # noqa: N818 (no error: the state is saved)
+    """A signal asked the training to stop."""
+
+    def __init__(self, signum: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+        self.signum = signum
+
+
+def loss_fn(params: Any, apply_fn: Callable, batch: dict[str, jax.Array]) -> jax.Array:
+    """Mean squared error over all values of the labels."""
+    predictions = apply_fn({"params": params}, batch["input"])
+    if predictions.shape != batch["label"].shape:
+        raise ValueError(f"labels are {batch['label'].shape}, predictions {predictions.shape}")
+    return optax.losses.squared_error(predictions, batch["label"]).mean()
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    microbatches: int = 1,
+    axis_name: str | None = None,
+) -> tuple[TrainState, jax.Array]:
+    """One update of the weights.
+
+    Args:
+      state: weights and optimiser state.
+      batch: {'input': (n, H, W, C), 'label': (n, H', W', C)}, float32 in 0..1.
+      microbatches: the gradient is the mean over so many parts of the batch, computed one after
+        the other, which keeps activations in the cache of a CPU core; a divisor of n.
+      axis_name: the mapped axis of `pmap` over which gradients are averaged, if any.
+
+    Returns:
+      The new state and the loss before the update, a scalar.
+    """
+    loss_and_grad = jax.value_and_grad(loss_fn)
+
+    def accumulate(total, part):
+        return jax.tree.map(jnp.add, total, loss_and_grad(state.params, state.apply_fn, part)), None
+
+    if microbatches == 1:
+        loss, grads = loss_and_grad(state.params, state.apply_fn, batch)
+    else:
+        parts = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
+        zeros = jnp.zeros([]), jax.tree.map(jnp.zeros_like, state.params)
+        total, _ = jax.lax.scan(accumulate, zeros, parts)
+        loss, grads = jax.tree.map(lambda x: x / microbatches, total)
+    if axis_name is not None:
+        loss, grads = jax.lax.pmean((loss, grads), axis_name)
+    return state.apply_gradients(grads=grads), loss
+
+
+def train_steps(
+    state: TrainState, batches: dict[str, jax.Array], **kwargs: Any
+) -> tuple[TrainState, jax.Array]:
+    """Several updates: batches and losses have a leading axis of steps. kwargs of `train_step`."""
+    return jax.lax.scan(functools.partial(train_step, **kwargs), state, batches)
+
+
+def create_model(config: ml_collections.ConfigDict) -> models.SRCNN:
+    """The network of a config."""
+    if config.data.colour not in weights.COLOURS:
+        raise ValueError(
+            f"data.colour is one of {', '.join(weights.COLOURS)}, not {config.data.colour!r}"
+        )
+    return models.SRCNN(
+        kernel_sizes=tuple(config.model.kernel_sizes),
+        features=tuple(config.model.features),
+        channels=weights.COLOURS[config.data.colour],
+        padding=config.model.padding,
+        initializer=config.model.initializer,
+        convolution=config.model.convolution,
+    )
+
+
+def create_train_state(
+    config: ml_collections.ConfigDict, initial: weights.Weights | None = None
+) -> TrainState:
+    """Fresh weights, or the given ones, and the optimiser of a config."""
+    model = create_model(config)
+    side = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
+    example = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
+    params = model.init(jax.random.key(config.seed), jnp.zeros(example.shape))["params"]
+    if initial is not None:
+        shapes = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, dict(initial.params))
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"the given weights are a {initial.kernel_sizes} network of {initial.features} "
+                f"filters, the config's is {model.kernel_sizes} of {model.features}"
+            )
+        params = jax.tree.map(jnp.asarray, dict(initial.params))
+    label_side = config.data.patch_size - side + 1
+    tx = optimizer.create_optimizer(
+        config.optimizer, config.train.steps, label_side**2 * model.channels, params
+    )
+    return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError, naming the value and the fix, if a config cannot be trained."""
+    if config.scale not in (2, 3, 4):
+        raise ValueError(f"scale is 2, 3 or 4, not {config.scale}")
+    model = create_model(config)
+    least = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
+    if config.data.patch_size < least:
+        raise ValueError(
+            f"data.patch_size {config.data.patch_size} is too small: this network needs {least}"
+        )
+    if not config.data.copies or not all(0 < size <= 1 for size in config.data.copies):
+        raise ValueError(f"data.copies are sizes in 0..1, as (1.0, 0.9), not {config.data.copies}")
+    train = config.train
+    for field in ("steps", "batch_size", "steps_per_dispatch", "log_every", "eval_every"):
+        if train[field] < 1:
+            raise ValueError(f"train.{field} must be positive, not {train[field]}")
+    for field in ("log_every", "eval_every", "checkpoint_every"):
+        if train[field] < 1 or train[field] % train.steps_per_dispatch:
+            raise ValueError(
+                f"train.{field} {train[field]} must be a multiple of "
+                f"train.steps_per_dispatch {train.steps_per_dispatch}"
+            )
+    if config.data.stride < 1:
+        raise ValueError(f"data.stride must be positive, not {config.data.stride}")
+    if train.keep not in ("last", "best"):
+        raise ValueError(f"train.keep is 'last' or 'best', not {train.keep!r}")
+    parallel.choose_devices(train.batch_size, train.devices)
+    create_train_state(config)
+
+
+def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int:
+    """In how many parts a device computes its gradient: one but for the matmul form."""
+    if config.train.microbatch_size:
+        size = config.train.microbatch_size
+        if local_batch % size:
+            raise ValueError(
+                f"train.microbatch_size {size} does not divide the {local_batch} patches of a device"
+            )
+        return local_batch // size
+    if not models.uses_matmul(config.model.convolution):
+        return 1
+    pixels = (config.data.patch_size - config.model.kernel_sizes[0] + 1) ** 2
+    return local_batch // parallel.largest_divisor(local_batch, max(2, MATMUL_COLUMNS // pixels))
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict,
+    folder: str,
+    *,
+    initial: weights.Weights | None = None,
+    notes: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Trains, evaluates and saves a network; goes on where an earlier call was stopped.
+
+    Args:
+      config: as `configs/default.py`.
+      folder: the workdir; made if it is not there.
+      initial: weights to start from.
+      notes: what `run.json` says besides (command line, versions).
+
+    Returns:
+      The result of `evaluate.evaluate`, which is also in the workdir's `eval.json`.
+
+    Raises:
+      ValueError, FileNotFoundError, OSError: what the user can mend, in one line.
+      DivergedError: the loss is not finite or far too high; the last checkpoint is good.
+      Interrupted: SIGINT or SIGTERM came; everything is saved.
+    """
+    began = time.perf_counter()
+    check_config(config)
+    path = pathlib.Path(folder).absolute()
+    if workdir.read_json(path / "config.json") is not None:
+        workdir.claim(path, config)
+        finished = workdir.read_json(path / "eval.json")
+        if finished and (path / "weights.safetensors").exists():
+            _say(f"{folder} is finished; its result:\n")
+            return finished
+
+    trained_on, tests = datasets.load_all(
+        config.data.train,
+        _names(config.eval.datasets),
+        data_dir=config.data.dir or None,
+        allow_sample=config.data.allow_sample,
+    )
+    assert trained_on is not None
+    watched = next((test for test in tests if test.name == config.train.eval_dataset), tests[0])
+    model = create_model(config)
+    margin = models.margin(model.kernel_sizes, model.padding)
+    source = input_pipeline.create_source(
+        trained_on,
+        scale=config.scale,
+        colour=config.data.colour,
+        patch_size=config.data.patch_size,
+        copies=config.data.copies,
+    )
+    watched_images = evaluate.create_test_images(watched, config.scale, config.data.colour)
+    for test in tests:
+        evaluate.create_test_images(test, config.scale, config.data.colour)
+
+    if parallel.is_main_process():
+        workdir.claim(path, config)
+        workdir.write_json(
+            path / "run.json",
+            {
+                **(notes or {}),
+                "devices": [str(device) for device in jax.devices()],
+                "datasets": {d.name: [d.source, d.fingerprint] for d in (trained_on, *tests)},
+            },
+        )
+    devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
+    local_batch = config.train.batch_size // jax.process_count() // len(devices)
+    run_steps = parallel.pmap_steps(
+        functools.partial(
+            train_steps,
+            microbatches=microbatch_count(config, local_batch),
+            axis_name=parallel.AXIS,
+        ),
+        devices,
+    )
+    schedule = optimizer.create_schedule(
+        config.optimizer,
+        config.train.steps,
+        (config.data.patch_size - 2 * margin) ** 2 * model.channels,
+    )
+    state = create_train_state(config, initial)
+    manager = checkpoint.open_manager(path / "checkpoints")
+    restored = checkpoint.restore_latest(manager, _arrays(state))
+    start = 0
+    if restored is not None:
+        start, arrays = restored
+        state = state.replace(**arrays)
+    metrics = workdir.Metrics(path, start)
+
+    def to_weights(state: TrainState) -> weights.Weights:
+        params = jax.tree.map(np.asarray, dict(state.params))
+        return weights.Weights(params, model.padding, config.scale, config.data.colour)
+
+    def look(step: int, state: TrainState) -> float:
+        """Writes PSNR on the watched set, and keeps the weights if they are the best so far."""
+        psnr = evaluate.mean_psnr(to_weights(state), watched_images, config.scale)
+        best = max((line["psnr"] for line in metrics.lines if "psnr" in line), default=-math.inf)
+        if config.train.keep == "best" and psnr > best:
+            weights.save(path / "best.safetensors", to_weights(state))
+        metrics.write(step, psnr=psnr)
+        return psnr
+
+    _describe(config, model, state, trained_on, tests, source, devices, start, path)
+    progress = _Progress(config.train, watched.name, start)
+    if start == 0:
+        progress.psnr = look(0, state)
+        progress.show(0, math.nan, force=True)
+    batches = input_pipeline.batches(
+        source,
+        patch_size=config.data.patch_size,
+        margin=margin,
+        stride=config.data.stride,
+        augment=config.data.augment,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        steps=range(start, config.train.steps),
+        steps_per_dispatch=config.train.steps_per_dispatch,
+        shard=(jax.process_index(), jax.process_count()),
+    )
+    step = start
+    first_loss = next((line["loss"] for line in metrics.lines if "loss" in line), None)
+    with _signals() as received:
+        ready = parallel.prefetch_to_devices(batches, devices)
+        while step < config.train.steps:
+            clock = time.perf_counter()
+            batch = next(ready)
+            waited = time.perf_counter() - clock
+            state, device_losses = run_steps(state, batch)
+            losses = np.asarray(device_losses, np.float64)
+            seconds = time.perf_counter() - clock
+            first_loss = first_loss or float(losses[0])
+            _check_losses(losses, step, first_loss, config.train.max_loss_ratio, path)
+            rate = config.train.batch_size * len(losses) / seconds
+            for loss in losses[:-1]:
+                step += 1
+                metrics.write(step, loss=float(loss))
+            step += 1
+            metrics.write(
+                step,
+                loss=float(losses[-1]),
+                learning_rate=float(schedule(step - 1)),
+                patches_per_second=rate,
+                waited=waited / seconds,
+            )
+            progress.add(len(losses), seconds, waited)
+            last = step == config.train.steps
+            if last or step % config.train.eval_every == 0:
+                progress.psnr = look(step, state)
+            progress.show(step, float(losses.mean()), force=last)
+            stopping = bool(received) and not last
+            if last or stopping or step % config.train.checkpoint_every == 0:
+                metrics.flush()
+                checkpoint.save(manager, step, _arrays(state))
+            if stopping:
+                manager.wait_until_finished()
+                metrics.close()
+                raise Interrupted(received[0], step)
+        manager.wait_until_finished()
+    metrics.close()
+    progress.finish()
+
+    final = to_weights(state)
+    if config.train.keep == "best":
+        final = weights.load(path / "best.safetensors")
+    result = evaluate.evaluate(
+        final, tests, config.scale, path / "images" if config.eval.save_images else None
+    )
+    watched_psnr = result["datasets"][watched.name]["mean"]["srcnn"]["psnr"]
+    weights.save(
+        path / "weights.safetensors",
+        final,
+        {
+            "trained_on": f"{trained_on.name} {trained_on.fingerprint}",
+            "patches": str(config.train.steps * config.train.batch_size),
+            "result": f"{watched.name} x{config.scale} {watched_psnr:.3f} dB",
+        },
+    )
+    workdir.write_json(path / "eval.json", result)
+    total = time.perf_counter() - began
+    _say(
+        f"trained {progress.seconds:.0f} s this time ({total:.0f} s in all), waiting for data "
+        f"{100 * progress.waited / max(progress.seconds, 1e-9):.1f} % of it; saved {folder}\n"
+    )
+    return result
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint holds of a state."""
+    return {"step": jnp.asarray(state.step), "params": state.params, "opt_state": state.opt_state}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _check_losses(
+    losses: np.ndarray, step: int, first_loss: float, max_ratio: float, path: pathlib.Path
+) -> None:
+    bad = ~(losses <= max_ratio * first_loss)  # NaN compares false
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise DivergedError(
+            f"training diverged at step {step + index + 1}: the loss is {losses[index]:.3g}, having "
+            f"begun at {first_loss:.3g}; lower optimizer.learning_rate "
+            f"(the last good checkpoint is in {path / 'checkpoints'})"
+        )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM; the second one acts as if nobody had listened."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # signals are the main thread's business
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def receive(number, frame):
+        received.append(number)
+        signal.signal(number, handlers[number])
+
+    for number in handlers:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    if parallel.is_main_process():
+        print(text, flush=True)
+
+
+def _describe(config, model, state, trained_on, tests, source, devices, start, path) -> None:
+    """The first lines of the log: what runs on which data."""
+    weight_count = models.weight_count(model.kernel_sizes, model.features, model.channels)
+    places = input_pipeline.count_patches(source, config.data.patch_size, config.data.stride)
+    _say(
+        f"network   {'-'.join(map(str, model.kernel_sizes))}, {weight_count:,} weights, "
+        f"padding {model.padding}, x{config.scale}, {config.data.colour}"
+    )
+    _say(
+        f"training  {trained_on.name}: {len(trained_on.images)} images from {trained_on.source}, "
+        f"{places:,} places for patches of {config.data.patch_size}"
+    )
+    for test in tests:
+        _say(f"testing   {test.name}: {len(test.images)} images from {test.source}")
+    _say(
+        f"devices   {jax.device_count()} {devices[0].platform} ({len(devices)} used here), "
+        f"batch {config.train.batch_size}, {config.train.steps:,} steps"
+    )
+    rates = optimizer.rates_by_label(state.params, config.optimizer.rates)
+    labels = [f"{layer}/{kind} {r:g}" for layer, kinds in rates.items() for kind, r in kinds.items()]
+    how = "preconditioned " if config.optimizer.precondition else ""
+    _say(
+        f"optimiser {how}{config.optimizer.name}({config.optimizer.options}), "
+        f"{config.optimizer.schedule} {config.optimizer.learning_rate:g} "
+        f"({config.optimizer.rate_unit}), times {', '.join(labels)}"
+    )
+    _say(f"workdir   {path}" + (f", resumed after step {start}" if start else ""))
+
+
+@dataclasses.dataclass
+class _Progress:
+    """The line on the terminal: overwritten in place there, plain lines on a pipe."""
+
+    config: ml_collections.ConfigDict
+    dataset: str
+    start: int
+    psnr: float = math.nan
+    seconds: float = 0.0
+    waited: float = 0.0
+    steps: int = 0
+    _timed_steps: int = 0
+    _timed_seconds: float = 0.0
+
+    def add(self, steps: int, seconds: float, waited: float) -> None:
+        if self.steps:  # the first dispatch compiles, and says nothing of the rate
+            self._timed_steps += steps
+            self._timed_seconds += seconds
+        self.steps += steps
+        self.seconds += seconds
+        self.waited += waited
+
+    def show(self, step: int, loss: float, force: bool = False) -> None:
+        live = sys.stdout.isatty()
+        if not parallel.is_main_process():
+            return
+        if not live and not force and step % self.config.log_every:
+            return
+        total = self.config.steps
+        text = f"step {step:>{len(str(total))}}/{total}"
+        if not math.isnan(loss):
+            text += f"  loss {loss:.3e}"
+        text += f"  {self.dataset} {self.psnr:.2f} dB"
+        if self._timed_steps:
+            rate = self._timed_steps / self._timed_seconds
+            left = (total - step) / rate
+            text += f"  {rate * self.config.batch_size:,.0f} patches/s"
+            text += f"  {int(left) // 60}:{int(left) % 60:02} left"
+        print(f"\r{text}\033[K" if live else text, end="" if live else "\n", flush=True)
+
+    def finish(self) -> None:
+        if sys.stdout.isatty() and parallel.is_main_process():
+            print(flush=True)

@@ -1,0 +1,485 @@
+"""Datasets: the table, folders, downloads from a loopback server, prepared copies, the fallback."""
+
+import dataclasses
+import hashlib
+import http.server
+import logging
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srcnn_jax import datasets
+from srcnn_jax.datasets import folder, prepared, sample, sources
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+SHARED = pathlib.Path(os.environ.get("SRCNN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path, monkeypatch):
+    """No data of this machine, and no proxy in front of the loopback server."""
+    monkeypatch.delenv("SRCNN_DATA_DIR", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def _warnings(caplog):
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+@dataclasses.dataclass
+class World:
+    """A small internet: a server of the files in `www`, and the table that points to them."""
+
+    www: pathlib.Path
+    root: str
+    table: pathlib.Path
+    requests: list[str]
+    gates: dict[str, threading.Barrier]  # Requests for these paths wait for each other.
+
+    def publish(self, name, files):
+        """Makes `name` consist of these files of `www`, as they are now."""
+        lines = [line for line in self.table.read_text().splitlines() if line.split()[0] != name]
+        for file in files:
+            data = (self.www / file).read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+            lines.append(f"{name}\t{file}\t{self.root}/{file}\t{len(data)}\t{sha256}")
+        self.table.write_text("\n".join(lines) + "\n")
+
+
+def _pixels(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """Serves t91 (JPEG, grey BMP, PNG), and set5 and set14 (one PNG each)."""
+    www = _made(tmp_path / "www")
+    requests, gates = [], {}
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(www))
+
+        def do_GET(self):
+            requests.append(self.path)
+            if self.path in gates:
+                gates[self.path].wait(timeout=60)
+            super().do_GET()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    Image.fromarray(_pixels(0, 20, 30, 3)).save(www / "t10.jpg")
+    Image.fromarray(_pixels(1, 9, 7)).save(www / "t2.bmp")
+    Image.fromarray(_pixels(2, 5, 6, 3)).save(www / "a.png")
+    table = tmp_path / "table.tsv"
+    table.write_text("dataset\tfile\turl\tbytes\tsha256\n")
+    world = World(www, f"http://127.0.0.1:{server.server_port}", table, requests, gates)
+    world.publish("t91", ["t10.jpg", "t2.bmp", "a.png"])
+    world.publish("set5", ["a.png"])
+    world.publish("set14", ["a.png"])
+    monkeypatch.setattr(sources, "TABLE", table)
+    yield world
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def offline(world):
+    """The same table, but its host refuses connections."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        refusing = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    world.table.write_text(world.table.read_text().replace(world.root, refusing))
+    return world
+
+
+def _made(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _root_with(world, *names):
+    """A folder that holds the files of these datasets in one folder each."""
+    root = _made(world.www.parent / "root")
+    for name in names:
+        for row in sources.rows(name):
+            shutil.copy(world.www / row.file, _made(root / name))
+    return str(root)
+
+
+def _same_images(a, b):
+    return [name for name, _ in a.images] == [name for name, _ in b.images] and all(
+        x.dtype == y.dtype == np.uint8 and np.array_equal(x, y)
+        for (_, x), (_, y) in zip(a.images, b.images, strict=True)
+    )
+
+
+# Importing
+
+
+def test_import_starts_no_framework():
+    heavy = "tensorflow", "tensorflow_datasets", "skimage", "jax", "requests"
+    code = f"import sys, srcnn_jax.datasets; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# Download and prepared copy
+
+
+def test_download_gives_the_pixels_that_pillow_decodes(world, capfd, caplog):
+    downloaded = datasets.load("t91")
+    assert (downloaded.source, downloaded.luminance) == ("download", "ycbcr")
+    assert [name for name, _ in downloaded.images] == ["a", "t2", "t10"]
+    images = dict(downloaded.images)
+    assert images["t2"].shape == (9, 7)
+    assert np.array_equal(images["t2"], _pixels(1, 9, 7))
+    assert np.array_equal(images["t10"], np.array(Image.open(world.www / "t10.jpg")))
+    assert capfd.readouterr().out == ""
+    assert _warnings(caplog) == []
+
+    asked = len(world.requests)
+    copied = datasets.load("t91")
+    assert copied.source.startswith("prepared copy")
+    assert len(world.requests) == asked
+    assert _same_images(copied, downloaded)
+
+    root = _root_with(world, "t91")
+    read = datasets.load("t91", data_dir=root)
+    assert read.source == f"folder {root}/t91"
+    assert _same_images(read, downloaded)
+    by_path = datasets.load(f"{root}/t91")
+    assert downloaded.fingerprint == copied.fingerprint == read.fingerprint == by_path.fingerprint
+
+
+def test_builder_prepares_from_a_folder(world, tmp_path):
+    import tensorflow_datasets as tfds
+
+    from srcnn_jax.datasets import super_resolution_dataset_builder as module
+
+    builder = module.Builder(config="t91", data_dir=tmp_path / "here")
+    config = tfds.download.DownloadConfig(manual_dir=world.www)
+    builder.download_and_prepare(download_config=config)
+    assert world.requests == []
+    assert builder.info.splits[module.SPLIT].num_examples == 3
+    assert builder.info.description
+    assert "bevilacqua" in builder.info.citation
+
+
+def test_changed_source_is_prepared_anew(world):
+    old = datasets.load("set5")
+    Image.fromarray(_pixels(9, 4, 4)).save(world.www / "b.png")
+    world.publish("set5", ["b.png"])
+    new = datasets.load("set5")
+    assert new.source == "download"
+    assert [name for name, _ in new.images] == ["b"]
+    assert new.fingerprint != old.fingerprint
+
+
+def test_rubbish_of_a_killed_preparer_is_ignored(world):
+    target = prepared.directory("set5")
+    rubbish = target.with_name(f"{target.name}.incomplete.0")
+    (rubbish / "super_resolution" / "set5").mkdir(parents=True)
+    (target.parent / "downloads" / "super_resolution" / "x.tmp.0").mkdir(parents=True)
+    assert datasets.load("set5").source == "download"
+    assert sorted(p.name for p in target.parent.iterdir()) == sorted(
+        [target.name, rubbish.name, "downloads"]
+    )
+
+
+def test_two_processes_prepare_at_once(world):
+    code = (
+        "import pathlib, sys; from srcnn_jax import datasets\n"
+        "datasets.sources.TABLE = pathlib.Path(sys.argv[1])\n"
+        "dataset = datasets.load('t91')\n"
+        "print(dataset.source, dataset.fingerprint)\n"
+    )
+    world.gates["/t2.bmp"] = threading.Barrier(2)  # Not the file that is probed first.
+    command = [sys.executable, "-c", code, str(world.table)]
+    workers = [
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert outputs[0] == outputs[1] == f"download {datasets.load('t91').fingerprint}\n"
+    assert not list(prepared.directory("t91").parent.glob("*.incomplete.*"))
+
+
+def test_wrong_download_is_an_error_and_no_fallback(world):
+    (world.www / "a.png").write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"'set5' is not the published data: .*a\.png") as caught:
+        datasets.load_all("set5", [])
+    assert "\n" not in str(caught.value)
+    assert not prepared.directory("set5").exists()
+
+
+def test_wrong_file_in_the_cache_of_downloads_is_an_error(world, tmp_path):
+    datasets.load("set5")
+    prepared.directory("set5").rename(tmp_path / "elsewhere")
+    [cached] = (tmp_path / "tfds" / "srcnn_jax" / "downloads").rglob("*a*.png")
+    cached.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is not the published file"):
+        datasets.load("set5")
+
+
+def test_download_that_breaks_off_is_an_error(world):
+    (world.www / "a.png").unlink()
+    with pytest.raises(ValueError, match=r"'t91' from http://127.*a\.png.*404") as caught:
+        datasets.load_all("t91", [])
+    assert "\n" not in str(caught.value)
+
+
+def test_data_directory_that_cannot_be_written(world, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"cannot prepare dataset 'set5' in .*TFDS_DATA_DIR"):
+        datasets.load("set5")
+
+
+def test_damaged_prepared_copy(world):
+    datasets.load("set5")
+    [record] = prepared.directory("set5").rglob("*tfrecord*")
+    record.write_bytes(record.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"'set5' is damaged .*delete that folder"):
+        datasets.load("set5")
+
+
+# Absence and fallback
+
+
+def test_unreachable_is_absent_within_seconds(offline):
+    start = time.monotonic()
+    with pytest.raises(datasets.DataAbsentError, match=r"'set5' .*SRCNN_DATA_DIR"):
+        datasets.load("set5")
+    assert time.monotonic() - start < 5
+
+
+def test_silent_host_costs_one_short_wait(monkeypatch):
+    monkeypatch.setattr(prepared, "PROBE_SECONDS", 0.2)
+    dead_hosts = {}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        assert prepared.unreachable(url, dead_hosts)
+        start = time.monotonic()
+        assert prepared.unreachable(url + "b", dead_hosts)
+    assert time.monotonic() - start < 0.1
+
+
+def test_error_status_is_absent_but_says_nothing_of_the_host(world):
+    dead_hosts = {}
+    assert prepared.unreachable(f"{world.root}/none", dead_hosts) == "HTTP status 404"
+    assert prepared.unreachable(f"{world.root}/a.png", dead_hosts) is None
+
+
+def test_fallback_if_training_set_is_absent(offline, tmp_path, caplog):
+    Image.fromarray(_pixels(0, 4, 4)).save(_made(tmp_path / "mine") / "x.png")
+    data_dir = _root_with(offline, "set5")
+    tests = ["set5", "set14", str(tmp_path / "mine")]
+    train, results = datasets.load_all("t91", tests, data_dir=data_dir)
+    assert train.name == "sample"
+    assert [result.name for result in results] == ["sample", str(tmp_path / "mine")]
+    assert not {name for name, _ in train.images} & {name for name, _ in results[0].images}
+    [warning] = _warnings(caplog)
+    assert "'t91'" in warning
+    assert "SRCNN_DATA_DIR" in warning
+    assert "\n" not in warning
+    with pytest.raises(datasets.DataAbsentError, match="'t91'"):
+        datasets.load_all("t91", tests, data_dir=data_dir, allow_sample=False)
+
+
+def test_no_fallback_if_training_set_is_there(offline, tmp_path, monkeypatch):
+    monkeypatch.setenv("SRCNN_DATA_DIR", _root_with(offline, "t91", "set5"))
+    train, [result] = datasets.load_all("t91", ["set5"])
+    assert (train.name, result.name) == ("t91", "set5")
+    with pytest.raises(datasets.DataAbsentError, match="'set14'"):
+        datasets.load_all("t91", ["set5", "set14"])
+
+
+def test_fallback_of_an_evaluation(offline, tmp_path, caplog):
+    data_dir = _root_with(offline, "set5")
+    train, results = datasets.load_all(None, ["set14"], data_dir=data_dir)
+    assert train is None
+    assert [result.name for result in results] == ["sample"]
+    assert len(_warnings(caplog)) == 1
+    with pytest.raises(datasets.DataAbsentError, match="'set14'"):
+        datasets.load_all("", ["set14"], data_dir=data_dir, allow_sample=False)
+    with pytest.raises(datasets.DataAbsentError, match="'set14'"):
+        datasets.load_all(None, ["set5", "set14"], data_dir=data_dir)
+    assert datasets.load_all(None, []) == (None, [])
+
+
+@pytest.mark.parametrize("tests", [["set6"], ["no/such/folder"], [""]])
+def test_bad_names_are_found_before_the_fallback(offline, tests):
+    with pytest.raises((ValueError, FileNotFoundError), match=repr(tests[0])) as caught:
+        datasets.load_all("t91", tests)
+    assert not isinstance(caught.value, datasets.DataAbsentError)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown dataset 'set6': known are t91, set5.*folder"):
+        datasets.load("set6")
+    with pytest.raises(ValueError, match="split 'validation'"):
+        datasets.load("sample", split="validation")
+
+
+# Folders of named datasets
+
+
+def test_partial_folder_is_an_error_and_no_fallback(world, tmp_path):
+    _made(tmp_path / "root" / "t91")
+    with pytest.raises(
+        FileNotFoundError, match=r"'t91' .*incomplete: it lacks 't10\.jpg'"
+    ) as caught:
+        datasets.load_all("t91", [], data_dir=str(tmp_path / "root"))
+    assert not isinstance(caught.value, datasets.DataAbsentError)
+
+
+def test_changed_file_in_a_folder_is_an_error(offline, tmp_path):
+    data_dir = _root_with(offline, "t91")
+    (pathlib.Path(data_dir) / "t91" / "a.png").write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"a\.png' is not the published file"):
+        datasets.load_all("t91", [], data_dir=data_dir)
+
+
+def test_root_that_does_not_exist_is_an_error(offline, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="data_dir '/no/where'"):
+        datasets.load_all("t91", [], data_dir="/no/where")
+    monkeypatch.setenv("SRCNN_DATA_DIR", "/no/where")
+    with pytest.raises(FileNotFoundError, match="SRCNN_DATA_DIR '/no/where'"):
+        datasets.load_all("t91", [])
+
+
+@pytest.mark.parametrize("name", list(sources.NAMES))
+def test_real_datasets(name):
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"no folder {SHARED / name}; set SRCNN_DATA_DIR")
+    dataset = datasets.load(name, data_dir=str(SHARED))
+    counts = {"t91": 91, "set5": 5, "set14": 14, "bsd100": 100, "urban100": 100}
+    assert len(dataset.images) == counts.get(name, 200)
+    grey = [stem for stem, pixels in dataset.images if pixels.ndim == 2]
+    assert grey == (["bridge"] if name == "set14" else [])
+    assert dataset.luminance == ("gray" if name == "bsd200" else "ycbcr")
+
+
+def test_table_is_whole():
+    rows = {name: sources.rows(name) for name in sources.NAMES}
+    assert sum(map(len, rows.values())) == 710
+    assert all(len(row.sha256) == 64 and row.size > 0 for named in rows.values() for row in named)
+
+
+# Folders of the user
+
+
+def test_folder_of_many_modes(tmp_path):
+    grey, rgb = _pixels(0, 6, 8), _pixels(1, 6, 8, 3)
+    alpha = _pixels(2, 6, 8)
+    deep = np.random.default_rng(3).integers(0, 65536, (6, 8)).astype(np.uint16)
+    palette = Image.fromarray(rgb).quantize(16)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # The camera was held upright: rotate by 90 degrees clockwise.
+    Image.fromarray(grey).save(tmp_path / "i10.PNG")
+    Image.fromarray(np.dstack([rgb, alpha])).save(tmp_path / "i9.png")
+    Image.fromarray(np.dstack([grey, alpha]), "LA").save(tmp_path / "la.png")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(deep.astype(np.int32)).save(tmp_path / "int.tif")
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float255.tif")
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "float1.tif")
+    Image.fromarray(grey > 127).save(tmp_path / "bits.png")
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(rgb).convert("CMYK").save(tmp_path / "cmyk.tif")
+    Image.fromarray(rgb).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(grey).save(tmp_path / ".hidden.png")
+    _made(tmp_path / "sub.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    rounded = np.round(deep / 257).astype(np.uint8)
+    expected = {
+        "bits": (grey > 127) * np.uint8(255),
+        "cmyk": rgb,
+        "deep": rounded,
+        "float1": grey,
+        "float255": grey,
+        "i9": rgb,
+        "i10": grey,
+        "int": rounded,
+        "la": grey,
+        "palette": np.array(palette.convert("RGB")),
+        "turned": np.rot90(rgb, -1),
+    }
+    dataset = datasets.load(f"{tmp_path}{os.sep}")
+    assert [name for name, _ in dataset.images] == list(expected)
+    for name, pixels in dataset.images:
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels, expected[name], err_msg=name)
+    assert dataset.luminance == "ycbcr"
+
+
+def test_equal_stems_keep_their_extensions(tmp_path):
+    for file in ("a.png", "a.bmp", "b.png"):
+        Image.fromarray(_pixels(0, 4, 4)).save(tmp_path / file)
+    names = [name for name, _ in datasets.load(str(tmp_path)).images]
+    assert names == ["a.bmp", "a.png", "b.png"]
+
+
+def test_known_name_wins_over_a_folder_of_that_name(offline, tmp_path, monkeypatch):
+    Image.fromarray(_pixels(0, 4, 4)).save(_made(tmp_path / "set5") / "x.png")
+    Image.fromarray(_pixels(0, 4, 4)).save(_made(tmp_path / "mine") / "x.png")
+    monkeypatch.chdir(tmp_path)
+    assert datasets.load("mine").images[0][0] == "x"
+    assert datasets.load("./set5").images[0][0] == "x"
+    with pytest.raises(datasets.DataAbsentError):
+        datasets.load("set5")
+
+
+def test_folder_without_images(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ValueError, match="holds no images"):
+        datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "empty", "nan", "negative"])
+def test_broken_image_is_named(tmp_path, kind):
+    path = tmp_path / ("bad.tif" if kind in ("nan", "negative") else "bad.png")
+    if kind == "nan":
+        Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(path)
+    elif kind == "negative":
+        Image.fromarray(np.full((4, 4), -1, np.int32)).save(path)
+    elif kind == "truncated":
+        Image.fromarray(_pixels(0, 40, 40, 3)).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+    else:
+        path.write_text("no image" if kind == "text" else "")
+    with pytest.raises(ValueError, match=f"{path.name}' cannot be read .*take it out") as caught:
+        datasets.load(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_natural_order():
+    names = ["t10", "T2", "a", "1", "t2"]
+    assert sorted(names, key=folder.natural_key) == ["1", "a", "T2", "t2", "t10"]
+
+
+# Sample
+
+
+def test_sample_splits_are_disjoint():
+    train, test = datasets.load("sample", split="train"), datasets.load("sample")
+    assert not set(sample.FILES["train"]) & set(sample.FILES["test"])
+    assert [name for name, _ in test.images] == ["chelsea", "coffee"]
+    assert dict(train.images)["camera"].shape == (512, 512)
+    assert dict(train.images)["astronaut"].shape == (512, 512, 3)
+    assert train.fingerprint != test.fingerprint
