@@ -29,15 +29,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       ValueError: if a word is unknown, said twice, or the scale is missing.
     """
     words = [word for word in (arg or "").split(",") if word]
+    known = (*SCALES, *KERNEL_SIZES, *PADDINGS, *RECIPES)
+    for word in words:
+        if word not in known:
+            raise ValueError(f"unknown config word {word!r}: the words are {' '.join(known)}")
     scale = int(_one_of(words, SCALES, "scale")[1])
     kernel_sizes = KERNEL_SIZES[_one_of(words, tuple(KERNEL_SIZES), "filter sizes", "915")]
     recipes = [word for word in words if word in RECIPES]
     default_padding = "valid" if "paper" in recipes else "same"
     padding = _one_of(words, PADDINGS, "padding", default_padding)
-    known = (*SCALES, *KERNEL_SIZES, *PADDINGS, *RECIPES)
-    for word in words:
-        if word not in known:
-            raise ValueError(f"unknown config word {word!r}: the words are {' '.join(known)}")
 
     config = ml_collections.ConfigDict()
     config.name = "_".join(words)  # the workdir under runs/
@@ -79,7 +79,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     optimizer.options = "momentum=0.9"  # its arguments but the rate: 'b1=0.9,nesterov=True'
     optimizer.precondition = True  # normalise gradients in their eigenbasis first (optimizer.py)
     optimizer.precondition_every = 50  # steps between two eigendecompositions
-    optimizer.learning_rate = 5e-4  # peak
+    optimizer.learning_rate = 1e-3  # peak
     optimizer.rate_unit = "mse"  # of a mean squared error, or Caffe's 'euclidean' loss
     optimizer.schedule = "cosine"  # to zero, or 'constant'
     optimizer.warmup_steps = 200  # steps of linear rise

@@ -148,11 +148,14 @@ def batches(
         serial = step * batch_size + first + tf.range(part, dtype=tf.int64)
         epoch = serial // places
         keys = tf.stack([tf.fill([part], tf.constant(seed, tf.int64)), epoch, epoch * 0], axis=1)
-        # The op itself: its wrapper tf.random.experimental.index_shuffle takes one key for all.
+        # A block cipher on 0..places-1, so no order needs to be stored. Its 4 rounds by default
+        # leave neighbours together (correlation 0.25 to 0.8); 16 do not. The op itself, because
+        # its wrapper, tf.random.experimental.index_shuffle, takes one key for all.
         place = tf.raw_ops.RandomIndexShuffle(
             index=serial % places,
             seed=tf.cast(keys, tf.uint32),
             max_index=tf.constant(places - 1, tf.int64),
+            rounds=16,
         )
         index = tf.searchsorted(ends, place, side="right")
         place -= tf.gather(starts, index)

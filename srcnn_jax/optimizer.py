@@ -124,7 +124,7 @@ def precondition_by_eigenbasis(
     start: int = 20,
     factor_decay: float = 0.95,
     moment_decay: float = 0.99,
-    max_rms: float = 2.0,
+    max_rms: float = 1.0,
     eps: float = 1e-12,
 ) -> optax.GradientTransformation:
     """Normalises the gradient in the eigenbasis of its Kronecker-factored second moment.

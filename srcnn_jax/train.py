@@ -120,7 +120,7 @@ def create_train_state(
     model = create_model(config)
     side = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
     example = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
-    params = model.init(jax.random.key(config.seed), jnp.zeros(example.shape))["params"]
+    params = model.lazy_init(jax.random.key(config.seed), example)["params"]
     if initial is not None:
         shapes = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, dict(initial.params))
         if shapes[0] != shapes[1]:
@@ -267,6 +267,7 @@ def train_and_evaluate(
     if restored is not None:
         start, arrays = restored
         state = state.replace(**arrays)
+    state = parallel.replicate(state, devices)
     metrics = workdir.Metrics(path, start)
 
     def to_weights(state: TrainState) -> weights.Weights:

@@ -31,8 +31,14 @@ class Weights:
     colour: str = "y"
 
     def __post_init__(self):
+        names = [f"conv{i + 1}" for i in range(len(self.params))]
+        if set(names) != set(self.params) or any(set(v) != {"kernel", "bias"} for v in self.layers):
+            raise ValueError(
+                f"its layers are {', '.join(self.params)}, not conv1, conv2, ..., each with a "
+                "kernel and a bias"
+            )
         shapes = [layer["kernel"].shape for layer in self.layers]
-        for (name, layer), shape in zip(self.params.items(), shapes, strict=True):
+        for name, layer, shape in zip(names, self.layers, shapes, strict=True):
             if len(shape) != 4 or shape[0] != shape[1] or layer["bias"].shape != shape[-1:]:
                 raise ValueError(
                     f"{name} has a kernel of shape {shape} and a bias of shape "
@@ -52,7 +58,7 @@ class Weights:
 
     @property
     def layers(self) -> list[Mapping[str, np.ndarray]]:
-        """conv1, conv2, ... in order."""
+        """The kernels and biases in order."""
         return [self.params[f"conv{i + 1}"] for i in range(len(self.params))]
 
     @property
@@ -140,9 +146,9 @@ def _load_safetensors(path: Path) -> Weights:
     if metadata.get("format") != "srcnn_jax":
         raise ValueError("its header does not say that srcnn_jax wrote it")
     params: dict[str, dict[str, np.ndarray]] = {}
-    for name in sorted(tensors):
-        layer, kind = name.split(".")
-        params.setdefault(layer, {})[kind] = tensors[name].astype(np.float32)
+    for name, value in tensors.items():
+        layer, _, kind = name.partition(".")
+        params.setdefault(layer, {})[kind] = value.astype(np.float32)
     scale = metadata["scale"]
     return Weights(params, metadata["padding"], int(scale) if scale else None, metadata["colour"])
 

@@ -1,0 +1,61 @@
+"""Every word of the config, and that each config makes a network and an optimiser."""
+
+import pytest
+
+from configs import default
+from srcnn_jax import train
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("words", ["", ",935", ",955,valid", ",paper", ",runlocal", ",955,paper,runlocal"])
+def test_every_config_can_be_trained(scale, words):
+    config = default.get_config(f"x{scale}{words}")
+    assert config.scale == scale
+    assert config.name == f"x{scale}{words}".replace(",", "_")
+    train.check_config(config)
+
+
+def test_words():
+    assert default.get_config("955,x3").model.kernel_sizes == (9, 5, 5)
+    assert default.get_config("x3").model.padding == "same"
+    assert default.get_config("x3,valid").model.padding == "valid"
+    paper = default.get_config("x3,paper")
+    assert paper.model.padding == "valid"
+    assert paper.train.steps * paper.train.batch_size == 800_000_000
+    assert default.get_config("x3,paper,same").model.padding == "same"
+
+
+@pytest.mark.parametrize(
+    ("arg", "words"),
+    [
+        ("x5", "x5"), ("", "x2 or x3 or x4"), ("x3,x4", "one scale"), ("x3,955,935", "one filter"),
+        ("x3,9-5-5", "unknown config word '9-5-5': the words are x2 x3 x4 915"),
+    ],
+)  # fmt: skip
+def test_wrong_words_list_the_right_ones(arg, words):
+    with pytest.raises(ValueError, match=words):
+        default.get_config(arg)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("scale", 5, "scale is 2, 3 or 4, not 5"),
+        ("model.kernel_sizes", (9, 2, 5), "odd"),
+        ("model.padding", "mirror", "mirror"),
+        ("data.patch_size", 10, "data.patch_size 10 is too small: this network needs 13"),
+        ("data.colour", "cmyk", "cmyk"),
+        ("data.copies", (2.0,), "data.copies"),
+        ("data.stride", 0, "data.stride"),
+        ("train.steps", 0, "train.steps"),
+        ("train.eval_every", 30, "multiple"),
+        ("train.devices", 3, "3"),
+        ("train.keep", "first", "first"),
+        ("optimizer.name", "sdg", "sdg"),
+    ],
+)
+def test_wrong_fields(field, value, words):
+    config = default.get_config("x3,valid")
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=words):
+        train.check_config(config)

@@ -1,0 +1,137 @@
+"""Patches are where they should be, drawn as they should be, and a function of (seed, i)."""
+
+import numpy as np
+import pytest
+
+from srcnn_jax import datasets, image, input_pipeline
+
+
+def dataset(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    images = tuple(
+        (f"image{i}", rng.integers(0, 256, shape).astype(np.uint8)) for i, shape in enumerate(shapes)
+    )
+    return datasets.Dataset("made", "a test", "0", "ycbcr", images)
+
+
+def numbered(*sizes):
+    """A source in which every pixel's input is its own number, and its label minus that."""
+    heights, widths = np.array(sizes, np.int64).T
+    numbers = np.arange((heights * widths).sum(), dtype=np.float32)
+    pixels = np.stack([numbers, -numbers], axis=1)[..., None]
+    offsets = np.concatenate([[0], np.cumsum(heights * widths)[:-1]])
+    return input_pipeline.PatchSource(pixels, offsets, heights, widths)
+
+
+def draw(source, steps, **changes):
+    settings = {
+        "patch_size": 5, "margin": 1, "stride": 1, "augment": False, "batch_size": 6, "seed": 0,
+        "steps_per_dispatch": 4, "shard": (0, 1),
+    } | changes  # fmt: skip
+    parts = list(input_pipeline.batches(source, steps=steps, **settings))
+    return {key: np.concatenate([part[key] for part in parts]) for key in ("input", "label")}
+
+
+def test_source_holds_bicubic_and_original():
+    made = dataset((24, 31), (20, 22, 3))
+    source = input_pipeline.create_source(made, scale=3, colour="y", patch_size=9, copies=(1.0,))
+    assert list(source.heights) == [24, 18]
+    assert list(source.widths) == [30, 21]
+    assert source.pixels.shape == (24 * 30 + 18 * 21, 2, 1)
+    label = made.images[0][1][:, :30].astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(source.pixels[: 24 * 30, 1, 0].reshape(24, 30), label)
+    bicubic = image.imresize(image.imresize(label, 1 / 3), 3)
+    np.testing.assert_array_equal(source.pixels[: 24 * 30, 0, 0].reshape(24, 30), bicubic)
+
+
+def test_copies_and_colour():
+    made = dataset((40, 40, 3))
+    source = input_pipeline.create_source(
+        made, scale=2, colour="rgb", patch_size=21, copies=(1.0, 0.8, 0.5)
+    )
+    assert list(source.heights) == [40, 32]  # at half size a patch does not fit
+    assert source.pixels.shape[2] == 3
+
+
+def test_an_image_smaller_than_a_patch():
+    with pytest.raises(ValueError, match="'image1' of made has 20x12 pixels, less than a patch of 33"):
+        input_pipeline.create_source(
+            dataset((50, 50), (12, 20)), scale=3, colour="y", patch_size=33, copies=(1.0,)
+        )
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_patches_are_windows_of_the_images(augment, stride):
+    sizes = (9, 12), (7, 8)
+    batch = draw(numbered(*sizes), range(20), augment=augment, stride=stride)
+    assert batch["input"].shape == (20, 6, 5, 5, 1)
+    assert batch["label"].shape == (20, 6, 3, 3, 1)
+    np.testing.assert_array_equal(batch["label"], -batch["input"][:, :, 1:-1, 1:-1])
+    windows = {}
+    start = 0
+    for height, width in sizes:
+        plane = np.arange(start, start + height * width).reshape(height, width)
+        start += height * width
+        for y in range(0, height - 4, stride):
+            for x in range(0, width - 4, stride):
+                window = plane[y : y + 5, x : x + 5]
+                for turned in (window, window.T) if augment else (window,):
+                    for kind, view in enumerate(
+                        (turned, turned[::-1], turned[:, ::-1], turned[::-1, ::-1])
+                        if augment
+                        else (turned,)
+                    ):
+                        windows[view.tobytes()] = (y, x, kind)
+    for patch in batch["input"].reshape(-1, 5, 5):
+        assert patch.astype(np.int64).tobytes() in windows
+
+
+def test_an_epoch_visits_every_place_once_in_a_new_order():
+    source = numbered((9, 12), (7, 8))
+    places = input_pipeline.count_patches(source, 5, 1)
+    assert places == 5 * 8 + 3 * 4
+    patches = draw(source, range(places), batch_size=2)["input"][:, :, 0, 0, 0].ravel()
+    first, second = patches[:places], patches[places:]
+    assert len(set(first)) == len(set(second)) == places
+    assert (first != second).any()
+    assert abs(np.corrcoef(np.arange(places), first)[0, 1]) < 0.5
+
+
+def test_all_eight_transforms_are_drawn_evenly():
+    source = numbered((5, 5))
+    corners = draw(source, range(400), batch_size=8, augment=True)["input"]
+    kinds = [tuple(p) for p in corners[:, :, [0, 0, 4], [0, 4, 0], 0].reshape(-1, 3)]
+    counts = [kinds.count(kind) for kind in set(kinds)]
+    assert len(counts) == 8
+    assert min(counts) > 330
+
+
+def test_batch_i_depends_on_seed_and_i_alone():
+    source = numbered((30, 40))
+    whole = draw(source, range(10), augment=True)["input"]
+    np.testing.assert_array_equal(draw(source, range(5, 10), augment=True)["input"], whole[5:])
+    np.testing.assert_array_equal(
+        draw(source, range(10), augment=True, steps_per_dispatch=3)["input"], whole
+    )
+    assert (draw(source, range(10), augment=True, seed=1)["input"] != whole).any()
+
+
+@pytest.mark.parametrize("processes", [2, 3, 6])
+def test_processes_share_every_batch(processes):
+    source = numbered((30, 40))
+    whole = draw(source, range(6), augment=True)["input"]
+    parts = [
+        draw(source, range(6), augment=True, shard=(i, processes))["input"] for i in range(processes)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_the_papers_sub_images(data_dir):
+    """The released generate_train.m yields 21,910, 21,884 and 21,772 of them (PROTOCOL)."""
+    t91 = datasets.load("t91", data_dir=data_dir)
+    for scale, count in ((2, 21_910), (3, 21_884), (4, 21_772)):
+        source = input_pipeline.create_source(
+            t91, scale=scale, colour="y", patch_size=33, copies=(1.0,)
+        )
+        assert input_pipeline.count_patches(source, 33, 14) == count

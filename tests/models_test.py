@@ -1,0 +1,131 @@
+"""Golden weight counts, paddings, initialisers, and the precision of both forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srcnn_jax import models
+
+GOLDEN_WEIGHT_COUNTS = {
+    ((9, 1, 5), (64, 32)): 8_032,
+    ((9, 3, 5), (64, 32)): 24_416,
+    ((9, 5, 5), (64, 32)): 57_184,
+    ((11, 1, 7), (64, 32)): 11_360,
+    ((9, 1, 5), (128, 64)): 20_160,
+    ((9, 1, 5), (32, 16)): 3_504,
+    ((9, 3, 1, 5), (64, 32, 16)): 24_528,
+    ((9, 1, 1, 5), (64, 32, 16)): 8_144,
+    ((9, 1, 1, 1, 5), (64, 32, 16, 16)): 8_400,
+}
+
+
+def create(kernel_sizes=(9, 1, 5), features=(64, 32), **kwargs):
+    model = models.SRCNN(kernel_sizes=kernel_sizes, features=features, **kwargs)
+    side = sum(kernel_sizes)
+    example = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
+    return model, model.lazy_init(jax.random.key(0), example)["params"]
+
+
+@pytest.mark.parametrize(("architecture", "count"), GOLDEN_WEIGHT_COUNTS.items())
+def test_weight_counts(architecture, count):
+    _, params = create(*architecture)
+    assert sum(layer["kernel"].size for layer in params.values()) == count
+    assert models.weight_count(*architecture) == count
+    assert list(params) == [f"conv{i + 1}" for i in range(len(architecture[0]))]
+
+
+@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize(
+    ("padding", "side"), [("same", 33), ("valid", 17), ("valid,same,valid", 21), ("same,valid,same", 29)]
+)
+def test_output_size(form, padding, side):
+    model, params = create((9, 5, 5), (4, 3), padding=padding, convolution=form)
+    out = model.apply({"params": params}, jnp.zeros((2, 33, 33, 1)))
+    assert out.shape == (2, side, side, 1)
+    assert side == 33 - 2 * models.margin((9, 5, 5), padding)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("kernel_sizes", "features", "channels", "tolerance"),
+    [
+        ((9, 1, 5), (64, 32), 1, 1e-5),
+        ((9, 5, 5), (64, 32), 1, 3e-5),
+        ((9, 3, 1, 5), (64, 32, 16), 1, 1e-5),
+        ((9, 1, 5), (64, 32), 3, 1e-5),
+    ],
+)
+def test_gradients_are_close_to_float64(kernel_sizes, features, channels, padding, tolerance):
+    rng = np.random.default_rng(0)
+    kwargs = {"padding": padding, "channels": channels, "initializer": "he"}
+    model, params = create(kernel_sizes, features, convolution="xla", **kwargs)
+    x = rng.random((2, 21, 21, channels))
+    y = rng.random(model.apply({"params": params}, jnp.float32(x)).shape)
+
+    def gradient(form, dtype):
+        model = models.SRCNN(kernel_sizes, features, convolution=form, **kwargs)
+        cast = jax.tree.map(lambda p: np.asarray(p, dtype), params)
+
+        def loss(params, x, y):
+            return jnp.mean(jnp.square(model.apply({"params": params}, x) - y))
+
+        return jax.jit(jax.grad(loss))(cast, x.astype(dtype), y.astype(dtype))
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(np.asarray, gradient("xla", np.float64))
+    for form in ("matmul", "xla"):
+        for a, b in zip(
+            jax.tree.leaves(gradient(form, np.float32)), jax.tree.leaves(exact), strict=True
+        ):
+            assert b.dtype == np.float64
+            assert np.abs(a - b).max() <= tolerance * np.abs(b).max(), form
+
+
+def test_paper_initialiser():
+    _, params = create(initializer="gaussian")
+    kernel = np.asarray(params["conv1"]["kernel"])
+    assert abs(kernel.std() - 0.001) < 3e-5
+    assert not any(layer["bias"].any() for layer in params.values())
+
+
+@pytest.mark.parametrize("kernel_sizes", [(9, 1, 5), (9, 3, 1, 5), (3, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_identity_start_begins_as_bicubic(kernel_sizes, channels):
+    features = (16, 8, 8)[: len(kernel_sizes) - 1]
+    model, params = create(
+        kernel_sizes, features, channels=channels, initializer="identity", padding="same"
+    )
+    x = np.random.default_rng(0).random((2, 24, 24, channels), np.float32)
+    out = np.asarray(model.apply({"params": params}, x))
+    assert np.abs(out - x)[:, 8:-8, 8:-8].max() < 0.05  # the noise of the last layer, 0.001
+    means = np.asarray(params["conv1"]["kernel"])[..., channels:].mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(means, 0, atol=1e-6)
+
+
+def test_channel_mismatch_is_an_error():
+    model, params = create()
+    with pytest.raises(ValueError, match="needs"):
+        model.apply({"params": params}, jnp.zeros((1, 33, 33, 3)))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"kernel_sizes": (9, 2, 5)}, "odd and positive, not 2"),
+        ({"kernel_sizes": (9, 1)}, "one entry more"),
+        ({"features": (64, 0)}, "positive, not 0"),
+        ({"padding": "valid,same"}, "valid,same"),
+        ({"padding": "mirror"}, "mirror"),
+        ({"initializer": "zero"}, "zero"),
+        ({"convolution": "fft"}, "fft"),
+    ],
+)
+def test_wrong_architectures(kwargs, words):
+    with pytest.raises(ValueError, match=words):
+        create(**kwargs)
+
+
+def test_identity_start_needs_width():
+    with pytest.raises(ValueError, match="at least 3 filters"):
+        create((9, 1, 5), (64, 2), channels=3, initializer="identity")

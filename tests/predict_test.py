@@ -1,0 +1,96 @@
+"""`predict` in bands equals the plain network applied to the whole image at once."""
+
+import numpy as np
+import pytest
+
+from srcnn_jax import models
+from srcnn_jax.predict import predict
+from srcnn_jax.weights import Weights
+
+COLOUR = {1: "y", 3: "rgb"}
+
+
+def _weights(kernel_sizes, features, padding, channels=1):
+    """Random weights, with biases so large that zeros at the border matter."""
+    rng = np.random.default_rng(len(kernel_sizes) + channels)
+    shapes = models.kernel_shapes(kernel_sizes, features, channels)
+    params = {
+        f"conv{i + 1}": {
+            "kernel": rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5).astype(np.float32),
+            "bias": rng.normal(size=shape[3], scale=0.3).astype(np.float32),
+        }
+        for i, shape in enumerate(shapes)
+    }
+    return Weights(params, padding, colour=COLOUR[channels])
+
+
+def _whole(weights, image):
+    channels = image.shape[2]
+    margin = models.margin(weights.kernel_sizes, weights.padding)
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    network = models.SRCNN(
+        weights.kernel_sizes, weights.features, channels, weights.padding, convolution="xla"
+    )
+    return np.asarray(network.apply({"params": weights.params}, padded[None]))[0]
+
+
+def _image(shape, seed=0):
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def _check(weights, image, **options):
+    result = predict(weights, image, **options)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, _whole(weights, image), atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("padding", ["same", "valid", "valid,same,valid", "same,valid,same"])
+def test_three_layers(padding, channels, form):
+    weights = _weights((5, 3, 3), (4, 3), padding, channels)
+    _check(weights, _image((23, 17, channels)), band_rows=8, form=form)
+
+
+@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize("padding", ["same", "valid", "valid,same,same,valid"])
+def test_four_layers(padding, form):
+    weights = _weights((5, 1, 3, 3), (4, 3, 2), padding)
+    _check(weights, _image((19, 40, 1)), band_rows=9, form=form)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (1, 33), (70, 2)])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_sizes(padding, size):
+    _check(_weights((9, 1, 5), (4, 3), padding), _image((*size, 1)))
+
+
+@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize("band_rows", [1, 16])
+def test_band_rows_do_not_change_the_result(band_rows, form):
+    weights = _weights((5, 1, 5), (4, 3), "same,valid,same")
+    _check(weights, _image((50, 21, 1)), band_rows=band_rows, form=form)
+
+
+def test_image_wider_than_a_strip_is_tall():
+    # More than STRIP_PIXELS / 2 columns: strips of the least number of rows.
+    _check(_weights((3, 1, 3), (4, 3), "same"), _image((6, 2100, 1)), form="matmul")
+
+
+def test_does_not_clip():
+    weights = _weights((3, 1, 3), (4, 3), "same")
+    result = predict(weights, 100 * _image((9, 9, 1)))
+    assert result.min() < 0 or result.max() > 1
+
+
+def test_leaves_its_input_alone():
+    image = _image((9, 9, 1))
+    before = image.copy()
+    predict(_weights((3, 1, 3), (4, 3), "valid"), image)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (1, 8, 8, 1)])
+def test_refuses_other_channels(shape):
+    with pytest.raises(ValueError, match=r"needs \(H, W, 1\), not \("):
+        predict(_weights((3, 1, 3), (4, 3), "same"), np.zeros(shape, np.float32))
