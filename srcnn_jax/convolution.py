@@ -62,9 +62,7 @@ def scatter(blocks: jax.Array, taps: Taps) -> jax.Array:
     """
     height, width = blocks.shape[-3] - taps[0] + 1, blocks.shape[-2] - taps[1] + 1
     offsets = itertools.product(range(taps[0]), range(taps[1]))
-    return sum(
-        blocks[t, :, a : a + height, b : b + width] for t, (a, b) in enumerate(offsets)
-    )  # type: ignore[return-value]
+    return sum(blocks[t, :, a : a + height, b : b + width] for t, (a, b) in enumerate(offsets))  # type: ignore[return-value]
 
 
 def _scatter_transpose(y: jax.Array, taps: Taps) -> jax.Array:
@@ -77,7 +75,9 @@ def _gather_transpose(y: jax.Array, taps: Taps) -> jax.Array:
     return scatter(_pad(y, taps)[::-1], taps)
 
 
-gather.defvjp(lambda x, taps: (gather(x, taps), None), lambda taps, _, y: (_gather_transpose(y, taps),))
+gather.defvjp(
+    lambda x, taps: (gather(x, taps), None), lambda taps, _, y: (_gather_transpose(y, taps),)
+)
 scatter.defvjp(
     lambda x, taps: (scatter(x, taps), None), lambda taps, _, y: (_scatter_transpose(y, taps),)
 )
@@ -95,7 +95,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     kh, kw, c_in, c_out = kernel.shape
     one = 1, 1
-    rows, gathered, scattered = min(
+    _, gathered, scattered = min(
         (kh * kw * c_in, (kh, kw), one),
         (kh * kw * c_out, one, (kh, kw)),
         (kh * c_in + kw * c_out, (kh, 1), (1, kw)),
@@ -118,12 +118,22 @@ def _split(taps: int, gathered: int) -> Taps:
 
 
 def convolve_xla(
-    x: jax.Array, kernel: jax.Array, padding: list[tuple[int, int]]
+    x: jax.Array,
+    kernel: jax.Array,
+    padding: list[tuple[int, int]],
+    precision: jax.lax.Precision | None = None,
 ) -> jax.Array:
     """The plain form, for GPU and TPU: x (N, H, W, C_in), zero `padding` of rows and columns.
+
+    Recent GPUs and TPUs round float32 to fewer bits by default; `Precision.HIGHEST` forbids it.
 
     Returns (N, H', W', C_out).
     """
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (1, 1),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
     )

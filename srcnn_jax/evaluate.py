@@ -85,7 +85,9 @@ def mean_psnr(weights: Weights, images: Sequence[TestImage], scale: int) -> floa
                 metrics.psnr(
                     image.shave(test.truth, scale),
                     image.shave(
-                        to_luminance(predict(weights, test.enlarged), weights.colour, test.luminance),
+                        to_luminance(
+                            predict(weights, test.enlarged), weights.colour, test.luminance
+                        ),
                         scale,
                     ),
                 )
@@ -96,7 +98,10 @@ def mean_psnr(weights: Weights, images: Sequence[TestImage], scale: int) -> floa
 
 
 def evaluate(
-    weights: Weights, datasets: Sequence[Dataset], scale: int, images_dir: pathlib.Path | None = None
+    weights: Weights,
+    datasets: Sequence[Dataset],
+    scale: int,
+    images_dir: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Scores a network and bicubic interpolation on test sets.
 
@@ -114,7 +119,13 @@ def evaluate(
     def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
         planes = predict(weights, test.enlarged)
         if images_dir:
-            _write_images(images_dir / pathlib.Path(dataset.name).resolve().name, test, planes, weights.colour, scale)
+            _write_images(
+                images_dir / pathlib.Path(dataset.name).resolve().name,
+                test,
+                planes,
+                weights.colour,
+                scale,
+            )
         return "srcnn", to_luminance(planes, weights.colour, test.luminance)
 
     return _score_all(datasets, scale, weights.colour, restore)
@@ -165,7 +176,7 @@ def _score_all(
     """Rows and means of bicubic and of one method; restore gives its name and uint8 luminance."""
     results = {}
     for dataset in datasets:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for test in create_test_images(dataset, scale, colour):
             bicubic = to_luminance(test.enlarged, colour, test.luminance)
             method, output = restore(dataset, test)

@@ -81,7 +81,8 @@ def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
     height, width = image.shape[0] // scale * scale, image.shape[1] // scale * scale
     if height == 0 or width == 0:
         raise ValueError(
-            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the scale {scale}"
+            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than "
+            f"the scale {scale}"
         )
     return image[:height, :width]
 
@@ -184,7 +185,9 @@ def imresize(
         sizes = output_shape
         scales = sizes[0] / height, sizes[1] / width
     if min(*sizes, height, width) < 1:
-        raise ValueError(f"imresize cannot go from {height}x{width} to {sizes[0]}x{sizes[1]} pixels")
+        raise ValueError(
+            f"imresize cannot go from {height}x{width} to {sizes[0]}x{sizes[1]} pixels"
+        )
 
     out = image
     for axis in (0, 1) if scales[0] <= scales[1] else (1, 0):

@@ -90,7 +90,9 @@ def create_source(
 
 def count_patches(source: PatchSource, patch_size: int, stride: int) -> int:
     """Places of a patch on a grid of `stride` pixels, over all images."""
-    return int(np.sum(_grid(source.heights, patch_size, stride) * _grid(source.widths, patch_size, stride)))
+    return int(
+        np.sum(_grid(source.heights, patch_size, stride) * _grid(source.widths, patch_size, stride))
+    )
 
 
 def batches(
@@ -175,7 +177,9 @@ def batches(
         patch = tf.reshape(tf.gather(pixels, flat), [part, patch_size, patch_size, 2, channels])
         return {"input": patch[:, :, :, 0], "label": patch[:, crop, crop, 1]}
 
-    dataset = tf.data.Dataset.range(steps[0], steps[-1] + 1) if len(steps) else tf.data.Dataset.range(0)
+    dataset = (
+        tf.data.Dataset.range(steps[0], steps[-1] + 1) if len(steps) else tf.data.Dataset.range(0)
+    )
     dataset = dataset.map(batch).batch(steps_per_dispatch).prefetch(2)
     options = tf.data.Options()
     # One thread: the cores belong to the training step.

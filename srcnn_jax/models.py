@@ -1,6 +1,7 @@
 """The network: patch extraction, non-linear mapping, reconstruction (TPAMI 2016, section 3)."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -75,14 +76,16 @@ class _Convolution(nn.Module):
 
     shape: tuple[int, int, int, int]
     padding: str
-    kernel_init: jax.nn.initializers.Initializer
+    kernel_init: Callable[..., jax.Array]
     batch_last: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, self.shape)
         bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
-        rows, columns = (self.shape[0] // 2, self.shape[1] // 2) if self.padding == "same" else (0, 0)
+        rows, columns = (
+            (self.shape[0] // 2, self.shape[1] // 2) if self.padding == "same" else (0, 0)
+        )
         if self.batch_last:
             x = jnp.pad(x, [(0, 0), (rows, rows), (columns, columns), (0, 0)])
             return convolution.convolve(x, kernel) + bias[:, None, None, None]
@@ -130,9 +133,7 @@ def kernel_shapes(
 ) -> list[tuple[int, int, int, int]]:
     """(f, f, in, out) of every layer."""
     widths = (channels, *features, channels)
-    return [
-        (size, size, widths[i], widths[i + 1]) for i, size in enumerate(kernel_sizes)
-    ]
+    return [(size, size, widths[i], widths[i + 1]) for i, size in enumerate(kernel_sizes)]
 
 
 def margin(kernel_sizes: Sequence[int], padding: str) -> int:
@@ -143,24 +144,20 @@ def margin(kernel_sizes: Sequence[int], padding: str) -> int:
 
 
 def weight_count(kernel_sizes: Sequence[int], features: Sequence[int], channels: int = 1) -> int:
-    """Weights without biases, as the paper counts them: 8,032 for 9-1-5; also multiply-adds per pixel."""
+    """Weights without biases, as the paper counts them (9-1-5: 8,032): multiply-adds per pixel."""
     return sum(int(np.prod(shape)) for shape in kernel_shapes(kernel_sizes, features, channels))
 
 
-def _kernel_init(
-    name: str, channels: int, first: bool, last: bool
-) -> jax.nn.initializers.Initializer:
+def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[..., jax.Array]:
     if name == "gaussian":
         return nn.initializers.normal(0.001)
     if name == "he":
         return nn.initializers.he_normal()
-    return lambda key, shape, dtype=jnp.float32: identity_start(
-        key, shape, channels, first=first, last=last
-    ).astype(dtype)
+    return functools.partial(identity_start, channels=channels, first=first, last=last)
 
 
 def identity_start(
-    key: jax.Array, shape: tuple[int, ...], channels: int, *, first: bool, last: bool
+    key: jax.Array, shape: Sequence[int], *, channels: int, first: bool, last: bool
 ) -> jax.Array:
     """A layer of a network that begins as bicubic interpolation and has to learn the rest only.
 

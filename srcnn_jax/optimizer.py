@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-
 SCHEDULES = ("cosine", "constant")
 RATE_UNITS = ("mse", "euclidean")
 
 
-def create_schedule(config: ml_collections.ConfigDict, steps: int, label_values: int) -> optax.Schedule:
+def create_schedule(
+    config: ml_collections.ConfigDict, steps: int, label_values: int
+) -> optax.Schedule:
     """Learning rate over steps, for the mean squared error per value.
 
     Args:
@@ -32,7 +33,9 @@ def create_schedule(config: ml_collections.ConfigDict, steps: int, label_values:
     warmup = min(config.warmup_steps, steps // 2)
     if config.schedule == "constant":
         return optax.schedules.warmup_constant_schedule(0.0 if warmup else peak, peak, warmup)
-    return optax.schedules.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, steps)
+    return optax.schedules.warmup_cosine_decay_schedule(
+        0.0 if warmup else peak, peak, warmup, steps
+    )
 
 
 def create_optimizer(
@@ -49,9 +52,13 @@ def create_optimizer(
     """
     make = getattr(optax, config.name, None)
     if not callable(make):
-        raise ValueError(f"optimizer.name {config.name!r} is not an optimiser of optax, as 'sgd' is")
+        raise ValueError(
+            f"optimizer.name {config.name!r} is not an optimiser of optax, as 'sgd' is"
+        )
     try:
-        optimizer = make(create_schedule(config, steps, label_values), **parse_options(config.options))
+        optimizer = make(
+            create_schedule(config, steps, label_values), **parse_options(config.options)
+        )
         optimizer.init({})
     except (TypeError, AttributeError) as error:
         raise ValueError(
@@ -62,7 +69,9 @@ def create_optimizer(
     by_label = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers))
     if not config.precondition:
         return optax.chain(optimizer, by_label)
-    preconditioner = precondition_by_eigenbasis(config.precondition_every, start=min(20, steps // 10))
+    preconditioner = precondition_by_eigenbasis(
+        config.precondition_every, start=min(20, steps // 10)
+    )
     return optax.chain(preconditioner, optimizer, by_label)
 
 
@@ -93,9 +102,14 @@ def rates_by_label(params: Any, rules: str) -> dict[str, dict[str, float]]:
       ValueError: if a rule cannot be read, or no rule fits a parameter.
     """
     try:
-        pairs = [(re.compile(r.rpartition(":")[0]), float(r.rpartition(":")[2])) for r in rules.split(",")]
+        pairs = [
+            (re.compile(r.rpartition(":")[0]), float(r.rpartition(":")[2]))
+            for r in rules.split(",")
+        ]
     except (ValueError, re.error) as error:
-        raise ValueError(f"optimizer.rates {rules!r} is not 'pattern:factor,...': {error}") from error
+        raise ValueError(
+            f"optimizer.rates {rules!r} is not 'pattern:factor,...': {error}"
+        ) from error
 
     def rate(label: str) -> float:
         for pattern, factor in pairs:
@@ -113,7 +127,7 @@ def rates_by_label(params: Any, rules: str) -> dict[str, dict[str, float]]:
 class EigenbasisState(NamedTuple):
     """State of `precondition_by_eigenbasis`; each field but `count` mirrors the parameters."""
 
-    count: jax.Array  # int32 scalar, gradients seen
+    count: jax.Array  # type: ignore[assignment]  # int32 scalar, gradients seen
     factors: Any  # per kernel, one (d, d) running second moment for each axis (k*k, in, out)
     bases: Any  # per kernel, the eigenvectors of each factor, in columns
     moments: Any  # running second moment of the rotated gradient, shaped as the parameter
@@ -175,43 +189,44 @@ def precondition_by_eigenbasis(
 
     def update(updates, state, params=None):
         del params
-        gradients, treedef = jax.tree.flatten(updates)
-        factors = [
-            tuple(
-                factor_decay * k + (1 - factor_decay) * g
-                for k, g in zip(old, _second_moments(gradient), strict=True)
-            )
-            for gradient, old in zip(gradients, treedef.flatten_up_to(state.factors), strict=True)
-        ]
-        refresh = (state.count >= start) & ((state.count - start) % update_every == 0)
-        bases = jax.lax.cond(
-            refresh,
-            lambda: [tuple(jnp.linalg.eigh(k)[1] for k in kernel) for kernel in factors],
-            lambda: treedef.flatten_up_to(state.bases),
-        )
         active = state.count >= start
-        steps = jnp.maximum(state.count - start + 1, 1)
-        bias_correction = 1 - moment_decay ** steps.astype(jnp.float32)
-        moments, preconditioned = [], []
-        for gradient, basis, old in zip(
-            gradients, bases, treedef.flatten_up_to(state.moments), strict=True
-        ):
-            rotated = _rotate(gradient, basis)
-            moment = moment_decay * old + (1 - moment_decay) * jnp.square(rotated)
-            moment = jnp.where(active, moment, old)
-            unit = rotated / (jnp.sqrt(moment / bias_correction) + eps)
-            unit = _rotate(unit, tuple(q.T for q in basis))
+        refresh = active & ((state.count - start) % update_every == 0)
+        seen = jnp.maximum(state.count - start + 1, 1).astype(jnp.float32)
+        correction = 1 - moment_decay**seen
+
+        def normalise(gradient, basis, moment):
+            unit = _rotate(gradient, basis) / (jnp.sqrt(moment / correction) + eps)
+            unit = _rotate(unit, [q.T for q in basis])
             rms = jnp.sqrt(jnp.mean(jnp.square(unit)))
             unit *= jnp.minimum(1.0, max_rms / jnp.maximum(rms, eps))
-            preconditioned.append(jnp.where(active, unit, 0.0))
-            moments.append(moment)
-        new_state = EigenbasisState(
-            count=optax.safe_increment(state.count),
-            factors=treedef.unflatten(factors),
-            bases=treedef.unflatten(bases),
-            moments=treedef.unflatten(moments),
+            return jnp.where(active, unit, 0.0)
+
+        # A factor or a basis is a tuple of matrices in the place of one parameter.
+        factors = jax.tree.map(
+            lambda gradient, old: tuple(
+                factor_decay * k + (1 - factor_decay) * g
+                for k, g in zip(old, _second_moments(gradient), strict=True)
+            ),
+            updates,
+            state.factors,
         )
-        return treedef.unflatten(preconditioned), new_state
+        bases = jax.lax.cond(
+            refresh,
+            lambda: jax.tree.map(lambda k: jnp.linalg.eigh(k)[1], factors),
+            lambda: state.bases,
+        )
+        moments = jax.tree.map(
+            lambda gradient, basis, old: jnp.where(
+                active,
+                moment_decay * old + (1 - moment_decay) * jnp.square(_rotate(gradient, basis)),
+                old,
+            ),
+            updates,
+            bases,
+            state.moments,
+        )
+        units = jax.tree.map(normalise, updates, bases, moments)
+        return units, EigenbasisState(optax.safe_increment(state.count), factors, bases, moments)
 
     return optax.GradientTransformation(init, update)
 

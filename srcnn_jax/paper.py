@@ -15,7 +15,22 @@ SRCNN_915_T91: dict[tuple[str, int], dict[str, float]] = {
     ("set5", 2): {"baby": 38.3, "bird": 40.64, "butterfly": 32.2, "head": 35.64, "woman": 34.94},
     ("set5", 3): {"baby": 35.01, "bird": 34.91, "butterfly": 27.58, "head": 33.55, "woman": 30.92},
     ("set5", 4): {"baby": 32.98, "bird": 31.98, "butterfly": 25.07, "head": 32.19, "woman": 28.21},
-    ("set14", 3): {"baboon": 23.6, "barbara": 26.66, "bridge": 25.07, "coastguard": 27.2, "comic": 24.39, "face": 33.58, "flowers": 28.97, "foreman": 33.35, "lenna": 33.39, "man": 28.18, "monarch": 32.39, "pepper": 34.35, "ppt3": 26.02, "zebra": 28.87},
+    ("set14", 3): {
+        "baboon": 23.6,
+        "barbara": 26.66,
+        "bridge": 25.07,
+        "coastguard": 27.2,
+        "comic": 24.39,
+        "face": 33.58,
+        "flowers": 28.97,
+        "foreman": 33.35,
+        "lenna": 33.39,
+        "man": 28.18,
+        "monarch": 32.39,
+        "pepper": 34.35,
+        "ppt3": 26.02,
+        "zebra": 28.87,
+    },
 }
 
 # Means of the same tables.

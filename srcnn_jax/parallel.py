@@ -74,11 +74,14 @@ def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
     processes, local = jax.process_count(), jax.local_device_count()
     if devices == 0:
         if batch_size % processes:
-            raise ValueError(f"train.batch_size {batch_size} does not divide by {processes} processes")
+            raise ValueError(
+                f"train.batch_size {batch_size} does not divide by {processes} processes"
+            )
         devices = processes * largest_divisor(batch_size // processes, local)
     if devices > processes * local or devices % processes:
         raise ValueError(
-            f"train.devices {devices} cannot be had: there are {processes} processes with {local} each"
+            f"train.devices {devices} cannot be had: there are {processes} processes "
+            f"with {local} each"
         )
     if batch_size % devices:
         raise ValueError(
@@ -96,7 +99,12 @@ def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
     before the next call: on CPU devices, collectives of two calls in flight can dead-lock.
     """
     return jax.pmap(
-        steps, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=(0,)
+        steps,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=devices,
+        donate_argnums=(0,),
     )
 
 

@@ -51,7 +51,9 @@ def predict(
     rows = strips * strip_rows - halo  # output rows of a band
 
     run = _matmul_band if models.uses_matmul(form) else _xla_band
-    layers = [(jnp.asarray(layer["kernel"]), jnp.asarray(layer["bias"])) for layer in weights.layers]
+    layers = [
+        (jnp.asarray(layer["kernel"]), jnp.asarray(layer["bias"])) for layer in weights.layers
+    ]
     out = np.empty((height, width, channels), np.float32)
     for top in range(0, height, rows):
         band = _canvas(image, top - reach, rows + 2 * reach, full_width, reach, margin)
@@ -79,7 +81,7 @@ def _canvas(
 
 
 def _mask(
-    shape: tuple[int, int], top: jax.Array, border: int, extent: int, inside: jax.Array
+    shape: tuple[int, ...], top: jax.Array, border: int, extent: int, inside: jax.Array
 ) -> jax.Array:
     """1 inside the image widened by `extent`, 0 outside, for a layer's (rows, columns).
 
@@ -100,7 +102,9 @@ def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
     return [
         (
             sum(size // 2 for size in sizes[i + 1 :]),
-            sum(s // 2 for s, k in zip(sizes[i + 1 :], kinds[i + 1 :], strict=True) if k == "valid"),
+            sum(
+                s // 2 for s, k in zip(sizes[i + 1 :], kinds[i + 1 :], strict=True) if k == "valid"
+            ),
         )
         for i in range(len(sizes))
     ]
@@ -113,7 +117,7 @@ def _xla_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Ar
     borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
     x = band[None]
     for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
-        x = convolution.convolve_xla(x, kernel, [(0, 0), (0, 0)]) + bias
+        x = convolution.convolve_xla(x, kernel, [(0, 0), (0, 0)], jax.lax.Precision.HIGHEST) + bias
         if border:
             x = jax.nn.relu(x)
         if border > extent:

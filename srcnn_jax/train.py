@@ -172,7 +172,8 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
         size = config.train.microbatch_size
         if local_batch % size:
             raise ValueError(
-                f"train.microbatch_size {size} does not divide the {local_batch} patches of a device"
+                f"train.microbatch_size {size} does not divide the {local_batch} patches "
+                "of a device"
             )
         return local_batch // size
     if not models.uses_matmul(config.model.convolution):
@@ -302,7 +303,10 @@ def train_and_evaluate(
     )
     step = start
     first_loss = next((line["loss"] for line in metrics.lines if "loss" in line), None)
-    with _signals() as received:
+    with contextlib.ExitStack() as stack:
+        stack.callback(metrics.close)
+        stack.callback(manager.wait_until_finished)  # also if the training diverges
+        received = stack.enter_context(_signals())
         ready = parallel.prefetch_to_devices(batches, devices)
         while step < config.train.steps:
             clock = time.perf_counter()
@@ -335,11 +339,7 @@ def train_and_evaluate(
                 metrics.flush()
                 checkpoint.save(manager, step, _arrays(state))
             if stopping:
-                manager.wait_until_finished()
-                metrics.close()
                 raise Interrupted(received[0], step)
-        manager.wait_until_finished()
-    metrics.close()
     progress.finish()
 
     final = to_weights(state)
@@ -383,8 +383,8 @@ def _check_losses(
     if bad.any():
         index = int(np.argmax(bad))
         raise DivergedError(
-            f"training diverged at step {step + index + 1}: the loss is {losses[index]:.3g}, having "
-            f"begun at {first_loss:.3g}; lower optimizer.learning_rate "
+            f"training diverged at step {step + index + 1}: the loss is {losses[index]:.3g}, "
+            f"having begun at {first_loss:.3g}; lower optimizer.learning_rate "
             f"(the last good checkpoint is in {path / 'checkpoints'})"
         )
 
@@ -435,7 +435,9 @@ def _describe(config, model, state, trained_on, tests, source, devices, start, p
         f"batch {config.train.batch_size}, {config.train.steps:,} steps"
     )
     rates = optimizer.rates_by_label(state.params, config.optimizer.rates)
-    labels = [f"{layer}/{kind} {r:g}" for layer, kinds in rates.items() for kind, r in kinds.items()]
+    labels = [
+        f"{layer}/{kind} {r:g}" for layer, kinds in rates.items() for kind, r in kinds.items()
+    ]
     how = "preconditioned " if config.optimizer.precondition else ""
     _say(
         f"optimiser {how}{config.optimizer.name}({config.optimizer.options}), "

@@ -28,7 +28,6 @@ BAND_PIXELS = 2**21  # of the output, computed at a time; memory grows with it, 
 MAX_PIXELS = 500_000_000  # of an input; more is taken for a decompression bomb
 PATCH, STRIDE, BATCH = 33, 14, 64  # of overlap='average': the article's patches and their stride
 OVERLAPS = ("band", "average")
-BUNDLED_SCALES = (2, 3, 4)
 KEPT = ("icc_profile", "exif", "dpi", "xmp", "comment")  # of a picture's `info`
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image)
@@ -88,11 +87,6 @@ def _network(weights: "Weights | str | os.PathLike | None", scale: int) -> "Weig
     """The network to use; raises as `upscale`."""
     if scale < 2:
         raise ValueError(f"the scale is a whole number from 2 up, not {scale}")
-    if weights is None and scale not in BUNDLED_SCALES:
-        raise ValueError(
-            f"the bundled networks are for the scales {', '.join(map(str, BUNDLED_SCALES))}, "
-            f"not {scale}; name one of your own as weights (--weights FILE)"
-        )
     from srcnn_jax import weights as weight_files
 
     if weights is None:
@@ -273,7 +267,8 @@ def _averaging(network: "Weights", height: int, width: int) -> tuple[int, Restor
     """As `_banded`, but a pixel is the mean over all the patches of a grid that hold it.
 
     A patch is restored with the network's own padding. What valid layers cut off is added to it
-    first, from its neighbourhood or, at the picture's border, by replication.
+    first, from its neighbourhood or, at the picture's border, by replication; so this differs
+    from bands only by the zeros that 'same' layers see around every patch.
     """
     import jax
 
@@ -312,7 +307,7 @@ def _averaging(network: "Weights", height: int, width: int) -> tuple[int, Restor
 def _read(path: Path) -> Image.Image:
     """The first frame of a picture file."""
     if not path.is_file():
-        raise FileNotFoundError("there is no such file")
+        raise FileNotFoundError("there is no such file, or it is a folder")
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
@@ -335,6 +330,8 @@ def _write(picture: Image.Image, path: Path) -> None:
         # The quality is for JPEG and WebP; other formats take no notice of it.
         picture.save(partial, quality=95, subsampling=0, **picture.info)  # type: ignore[arg-type]
         partial.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)
 

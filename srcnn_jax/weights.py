@@ -1,6 +1,7 @@
 """Weight files: parameters together with the architecture, padding, scale and colour they need."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,9 +47,11 @@ class Weights:
                 )
             if not all(np.isfinite(value).all() for value in layer.values()):
                 raise ValueError(f"{name} holds values that are not finite")
-        for before, after in zip(shapes, shapes[1:], strict=False):
+        for before, after in itertools.pairwise(shapes):
             if before[3] != after[2]:
-                raise ValueError(f"a layer with {before[3]} filters is followed by one for {after[2]}")
+                raise ValueError(
+                    f"a layer with {before[3]} filters is followed by one for {after[2]}"
+                )
         if COLOURS.get(self.colour) != shapes[0][2] or shapes[0][2] != shapes[-1][3]:
             raise ValueError(
                 f"a network from {shapes[0][2]} to {shapes[-1][3]} channels "
@@ -102,10 +105,18 @@ def load(path: str | os.PathLike) -> Weights:
 
 
 def load_pretrained(scale: int) -> Weights:
-    """The 9-1-5 network for `scale` (2, 3 or 4) that ships with the package."""
+    """The 9-1-5 network for `scale` that ships with the package.
+
+    Raises:
+      ValueError: if there is none for this scale, naming those there are.
+    """
     path = PRETRAINED / f"srcnn_915_x{scale}.safetensors"
     if not path.exists():
-        raise ValueError(f"there is no bundled network for scale {scale}; name one by --weights")
+        scales = sorted(file.stem.rpartition("x")[2] for file in PRETRAINED.glob("srcnn_915_x*"))
+        raise ValueError(
+            f"the bundled networks are for the scales {', '.join(scales)}, not {scale}; "
+            "name one of your own as weights (--weights FILE)"
+        )
     return load(path)
 
 

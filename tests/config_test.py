@@ -7,7 +7,9 @@ from srcnn_jax import train
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("words", ["", ",935", ",955,valid", ",paper", ",runlocal", ",955,paper,runlocal"])
+@pytest.mark.parametrize(
+    "words", ["", ",935", ",955,valid", ",paper", ",runlocal", ",955,paper,runlocal"]
+)
 def test_every_config_can_be_trained(scale, words):
     config = default.get_config(f"x{scale}{words}")
     assert config.scale == scale

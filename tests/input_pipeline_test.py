@@ -9,7 +9,8 @@ from srcnn_jax import datasets, image, input_pipeline
 def dataset(*shapes, seed=0):
     rng = np.random.default_rng(seed)
     images = tuple(
-        (f"image{i}", rng.integers(0, 256, shape).astype(np.uint8)) for i, shape in enumerate(shapes)
+        (f"image{i}", rng.integers(0, 256, shape).astype(np.uint8))
+        for i, shape in enumerate(shapes)
     )
     return datasets.Dataset("made", "a test", "0", "ycbcr", images)
 
@@ -54,7 +55,9 @@ def test_copies_and_colour():
 
 
 def test_an_image_smaller_than_a_patch():
-    with pytest.raises(ValueError, match="'image1' of made has 20x12 pixels, less than a patch of 33"):
+    with pytest.raises(
+        ValueError, match="'image1' of made has 20x12 pixels, less than a patch of 33"
+    ):
         input_pipeline.create_source(
             dataset((50, 50), (12, 20)), scale=3, colour="y", patch_size=33, copies=(1.0,)
         )
@@ -122,7 +125,8 @@ def test_processes_share_every_batch(processes):
     source = numbered((30, 40))
     whole = draw(source, range(6), augment=True)["input"]
     parts = [
-        draw(source, range(6), augment=True, shard=(i, processes))["input"] for i in range(processes)
+        draw(source, range(6), augment=True, shard=(i, processes))["input"]
+        for i in range(processes)
     ]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 

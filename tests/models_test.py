@@ -37,7 +37,8 @@ def test_weight_counts(architecture, count):
 
 @pytest.mark.parametrize("form", ["matmul", "xla"])
 @pytest.mark.parametrize(
-    ("padding", "side"), [("same", 33), ("valid", 17), ("valid,same,valid", 21), ("same,valid,same", 29)]
+    ("padding", "side"),
+    [("same", 33), ("valid", 17), ("valid,same,valid", 21), ("same,valid,same", 29)],
 )
 def test_output_size(form, padding, side):
     model, params = create((9, 5, 5), (4, 3), padding=padding, convolution=form)

@@ -34,7 +34,9 @@ def reference(gradients, update_every, start, factor_decay, moment_decay, max_rm
             np.einsum("iaj,ibj->ab", g, g),
             np.einsum("ija,ijb->ab", g, g),
         )
-        factors = [factor_decay * k + (1 - factor_decay) * s for k, s in zip(factors, seconds, strict=True)]
+        factors = [
+            factor_decay * k + (1 - factor_decay) * s for k, s in zip(factors, seconds, strict=True)
+        ]
         if count < start:
             outputs.append(np.zeros_like(gradient))
             continue
@@ -57,7 +59,11 @@ def test_preconditioner_is_its_derivation(shape, max_rms):
     # Gradients of full rank in every axis, so that the bases are unique but for signs.
     gradients = [rng.normal(size=shape) * (1 + np.arange(shape[3])) for _ in range(12)]
     settings = {
-        "update_every": 3, "start": 4, "factor_decay": 0.8, "moment_decay": 0.9, "max_rms": max_rms
+        "update_every": 3,
+        "start": 4,
+        "factor_decay": 0.8,
+        "moment_decay": 0.9,
+        "max_rms": max_rms,
     }
     transform = optimizer.precondition_by_eigenbasis(**settings)
     state = transform.init({"kernel": jnp.zeros(shape)})

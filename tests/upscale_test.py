@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from srcnn_jax import image, models, upscale
 from srcnn_jax.weights import COLOURS, Weights, save

@@ -117,5 +117,5 @@ def test_nan_and_shapes_that_do_not_fit():
 
 
 def test_no_bundled_network_for_scale_5():
-    with pytest.raises(ValueError, match="scale 5"):
+    with pytest.raises(ValueError, match="not 5"):
         weights.load_pretrained(5)

@@ -1,0 +1,1 @@
+"""Scripts that make the tables and pictures of README and results/; run from a checkout."""

@@ -1,0 +1,79 @@
+"""Does the default recipe hold for every network that people sweep? 1,000 steps of each, at x3.
+
+    python -m experiments.robustness WORKDIR
+
+Trains each network once from the defaults, with nothing changed but its shape and the number of
+steps, and prints the table of `results/robustness.md`. Finished networks are not trained again.
+"""
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from srcnn_jax.models import weight_count
+from srcnn_jax.workdir import read_json
+
+NETWORKS = {
+    "9-1-5": ((9, 1, 5), (64, 32)),
+    "9-3-5": ((9, 3, 5), (64, 32)),
+    "9-5-5": ((9, 5, 5), (64, 32)),
+    "11-1-7": ((11, 1, 7), (64, 32)),
+    "9-1-5, 128-64": ((9, 1, 5), (128, 64)),
+    "9-1-5, 32-16": ((9, 1, 5), (32, 16)),
+    "9-1-1-5": ((9, 1, 1, 5), (64, 32, 16)),
+    "9-3-1-5": ((9, 3, 1, 5), (64, 32, 16)),
+    "9-1-1-1-5": ((9, 1, 1, 1, 5), (64, 32, 32, 16)),
+}
+PADDINGS = ("same", "valid")
+STEPS = 1000
+
+
+def matmul_rate() -> float:
+    """This machine's fp32 matrix product, 2048 x 2048, in GF/s."""
+    a = np.ones((2048, 2048), np.float32)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(seconds) / 1e9
+
+
+def train(folder: pathlib.Path, kernel_sizes, features, padding: str) -> str:
+    """The table's cells for one network: PSNR on Set5, seconds."""
+    start = time.perf_counter()
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:x3,{padding}"),
+            f"--workdir={folder}",
+            f"--config.model.kernel_sizes={','.join(map(str, kernel_sizes))}",
+            f"--config.model.features={','.join(map(str, features))}",
+            f"--config.train.steps={STEPS}",
+            "--config.eval.datasets=set5",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if finished.returncode:
+        return finished.stderr.strip().splitlines()[-1]
+    psnr = read_json(folder / "eval.json")["datasets"]["set5"]["mean"]["srcnn"]["psnr"]
+    return f"{psnr:.2f} | {time.perf_counter() - start:.0f}"
+
+
+def main(workdir: str) -> None:
+    print(f"fp32 matrix product: {matmul_rate():.0f} GF/s\n")
+    print("| network | weights | padding | Set5 x3, dB | seconds |")
+    print("|---|---|---|---|---|")
+    for name, (kernel_sizes, features) in NETWORKS.items():
+        for padding in PADDINGS:
+            folder = pathlib.Path(workdir, f"{name}_{padding}".replace(", ", "_"))
+            cells = train(folder, kernel_sizes, features, padding)
+            weights = weight_count(kernel_sizes, features)
+            print(f"| {name} | {weights:,} | {padding} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,135 @@
+"""The protocol against the papers' numbers, and its parts by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srcnn_jax import datasets, evaluate, image, metrics, paper, weights
+
+IDENTITY = weights.Weights(
+    {
+        f"conv{i}": {"kernel": np.ones((1, 1, 1, 1), np.float32), "bias": np.zeros(1, np.float32)}
+        for i in (1, 2)
+    }
+)
+
+
+def made(*shapes, luminance="ycbcr", name="made"):
+    rng = np.random.default_rng(0)
+    images = tuple(
+        (f"image{i}", rng.integers(0, 256, shape).astype(np.uint8))
+        for i, shape in enumerate(shapes)
+    )
+    return datasets.Dataset(name, "a test", "0", luminance, images)
+
+
+def test_a_network_that_changes_nothing_scores_as_bicubic():
+    result = evaluate.evaluate(IDENTITY, [made((41, 50), (38, 39, 3))], 3)
+    (scores,) = result["datasets"].values()
+    for row in scores["images"]:
+        assert row["srcnn"] == row["bicubic"]
+    psnrs = [row["bicubic"]["psnr"] for row in scores["images"]]
+    assert scores["mean"]["bicubic"]["psnr"] == pytest.approx(np.mean(psnrs))
+    json.dumps(result, allow_nan=False)
+
+
+def test_the_protocol_step_by_step():
+    dataset = made((41, 50, 3))
+    (_, pixels), scale = dataset.images[0], 4
+    y = image.rgb2ycbcr(pixels)[..., 0][:40, :48]
+    float_y = y.astype(np.float32) / np.float32(255)
+    enlarged = image.imresize(image.imresize(float_y, 1 / 4), 4)
+    rounded = np.floor(np.clip(enlarged * 255, 0, 255) + 0.5).astype(np.uint8)
+    expected = metrics.psnr(y[4:-4, 4:-4], rounded[4:-4, 4:-4])
+    result = evaluate.evaluate(IDENTITY, [dataset], scale)
+    assert result["datasets"]["made"]["images"][0]["bicubic"]["psnr"] == pytest.approx(expected)
+
+
+def test_full_range_grey():
+    result = evaluate.create_test_images(made((40, 40, 3), luminance="gray"), 2, "y")
+    pixels = made((40, 40, 3)).images[0][1]
+    np.testing.assert_array_equal(result[0].truth, image.rgb2gray(pixels))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", ["set5", "set14", "bsd200"])
+def test_bicubic_rows_are_the_papers(data_dir, name, scale):
+    dataset = datasets.load(name, data_dir=data_dir)
+    psnrs = [
+        metrics.psnr(
+            image.shave(test.truth, scale),
+            image.shave(evaluate.to_luminance(test.enlarged, "y", dataset.luminance), scale),
+        )
+        for test in evaluate.create_test_images(dataset, scale, "y")
+    ]
+    published, _ = paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN[name, scale]
+    assert np.mean(psnrs) == pytest.approx(published.psnr, abs=0.015)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", ["set5", "set14"])
+def test_bicubic_ssim_is_the_papers(data_dir, name, scale):
+    dataset = datasets.load(name, data_dir=data_dir)
+    result = evaluate.evaluate(IDENTITY, [dataset], scale)
+    published, _ = paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN[name, scale]
+    ours = result["datasets"][name]["mean"]["bicubic"]["ssim"]
+    assert ours == pytest.approx(published.ssim, abs=0.0001)
+
+
+@pytest.mark.parametrize(
+    ("file", "scale", "set5", "set14"),
+    [
+        ("srcnn_915_t91_x2.mat", 2, 36.342, 32.176),
+        ("srcnn_915_t91_x3.mat", 3, 32.390, 29.003),
+        ("srcnn_915_t91_x4.mat", 4, 30.081, 27.202),
+        ("srcnn_935_imagenet_x3.mat", 3, 32.654, 29.237),
+        ("srcnn_955_imagenet_x3.mat", 3, 32.749, 29.292),
+    ],
+)
+def test_the_authors_weights(data_dir, oracle_dir, file, scale, set5, set14):
+    loaded = weights.load(oracle_dir / "authors_weights" / file)
+    tests = [datasets.load(name, data_dir=data_dir) for name in ("set5", "set14")]
+    result = evaluate.evaluate(loaded, tests, scale)["datasets"]
+    assert result["set5"]["mean"]["srcnn"]["psnr"] == pytest.approx(set5, abs=0.005)
+    assert result["set14"]["mean"]["srcnn"]["psnr"] == pytest.approx(set14, abs=0.005)
+    published = paper.SRCNN_915_T91.get(("set5", scale), {})
+    if "915" in file:  # the ECCV table, image by image
+        for row in result["set5"]["images"]:
+            name = row["name"].removesuffix("_GT")
+            assert row["srcnn"]["psnr"] == pytest.approx(published[name], abs=0.02)
+
+
+def test_scoring_the_outputs_of_others(tmp_path):
+    dataset = made((41, 50), (38, 39, 3))
+    for test in evaluate.create_test_images(dataset, 3, "y"):
+        Image.fromarray(image.to_uint8(test.enlarged[..., 0])).save(tmp_path / f"{test.name}.png")
+    result = evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
+    for row in result["datasets"]["made"]["images"]:
+        assert row["outputs"] == row["bicubic"]
+    assert "outputs" in evaluate.format_table(result)
+
+    Image.new("L", (10, 10)).save(tmp_path / "image0.png")
+    with pytest.raises(ValueError, match="'image0' of made has 10x10 pixels, not 48x39"):
+        evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
+    (tmp_path / "image0.png").unlink()
+    with pytest.raises(FileNotFoundError, match="no output for 'image0'"):
+        evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
+
+
+def test_an_image_too_small_to_be_tested():
+    with pytest.raises(ValueError, match="'image0' of made has 50x12 pixels, too few"):
+        evaluate.evaluate(IDENTITY, [made((12, 50))], 3)
+
+
+def test_table():
+    score = {"psnr": 30.0, "ssim": 0.9}
+    row = {"name": "baby_GT", "bicubic": score, "srcnn": {"psnr": 35.5, "ssim": 0.95}}
+    mean = {"bicubic": score, "srcnn": row["srcnn"]}
+    entry = {"source": "folder d", "images": [row], "mean": mean}
+    text = evaluate.format_table({"scale": 3, "datasets": {"set5": entry}})
+    assert "baby              30.00  0.9000    35.50  0.9500    35.01  +0.49" in text
+    assert "32.75  0.9090   (ImageNet)" in text
+    text = evaluate.format_table({"scale": 3, "datasets": {"sample": entry}})
+    assert "paper" not in text

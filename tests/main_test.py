@@ -1,0 +1,220 @@
+"""The command line as a user meets it: errors in one line, kills, signals, several processes."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from srcnn_jax import weights
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = (
+    "--config.model.kernel_sizes=5,1,3",
+    "--config.model.features=4,3",
+    "--config.data.patch_size=17",
+    "--config.train.batch_size=16",
+    "--config.train.steps_per_dispatch=2",
+    "--config.train.log_every=20",
+    "--config.train.eval_every=20",
+    "--config.train.checkpoint_every=4",
+    "--config.optimizer.warmup_steps=2",
+)
+
+
+def start(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "srcnn_jax.main", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*arguments, **kwargs) -> tuple[int, str, str]:
+    process = start(*arguments, **kwargs)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def tiny(photographs, steps, workdir, words="x3"):
+    return (
+        f"--config=configs/default.py:{words}",
+        *TINY,
+        f"--config.train.steps={steps}",
+        f"--config.data.train={photographs}",
+        f"--config.train.eval_dataset={photographs}",
+        f"--config.eval.datasets={photographs}",
+        f"--workdir={workdir}",
+    )
+
+
+def metrics(workdir) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k not in ("patches_per_second", "waited")}
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--config is missing"),
+        (("--config=configs/default.py:x5",), "unknown config word 'x5': the words are x2 x3 x4"),
+        (("--config=configs/nothing.py:x3",), "nothing.py"),
+        (("--config=configs/default.py:x3", "--wordkir=a"), "wordkir"),
+        (("--config=configs/default.py:x3", "--mode=test"), "test"),
+        (("--config=configs/default.py:x3", "--config.train.stops=3"), "stops"),
+        (("--config=configs/default.py:x3", "--config.train.steps=1.5"), "steps"),
+        (("--config=configs/default.py:x3", "x4"), "unknown argument 'x4'"),
+        (("--config=configs/default.py:x3", "--config.model.kernel_sizes=9,2,5"), "odd"),
+        (("--config=configs/default.py:x3", "--config.scale=5"), "scale is 2, 3 or 4, not 5"),
+        (("--config=configs/default.py:x3", "--config.data.train=no/folder"), "no/folder"),
+        (("--config=configs/default.py:x3", "--config.data.train=t19"), "t19"),
+        (("--config=configs/default.py:x3", "--config.train.devices=5"), "5 devices"),
+        (("--config=configs/default.py:x3", "--mode=eval"), "--weights"),
+        (("--config=configs/default.py:x3", "--mode=score"), "eval.outputs"),
+        (("--config=configs/default.py:x3", "--weights=LICENSE"), "LICENSE"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, words, tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    code, out, err = call(*arguments, cwd=tmp_path)
+    assert code in (1, 2)
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert words in line
+    assert out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["configs"]
+
+
+def test_a_read_only_workdir(photographs, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = call(*tiny(photographs, 4, tmp_path / "file" / "run"))
+    assert code == 1
+    assert "error: " in err
+    assert "file" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, srcnn_jax, srcnn_jax.main\n"
+        "print(sorted({'jax', 'tensorflow', 'orbax', 'flax'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert out.stdout == "[]\n", out.stderr
+
+
+def test_default_workdir_train_and_eval(photographs, tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    arguments = [a for a in tiny(photographs, 4, "") if not a.startswith("--workdir")]
+    code, out, err = call(*arguments, cwd=tmp_path)
+    assert code == 0, err
+    assert "mean" in out
+    workdir = tmp_path / "runs" / "x3"
+    trained = json.loads((workdir / "eval.json").read_text())
+    code, out, err = call(
+        "--mode=eval",
+        "--config=configs/default.py:x3",
+        f"--weights={workdir}",
+        f"--workdir={tmp_path / 'eval'}",
+        f"--config.eval.datasets={photographs}",
+    )
+    assert code == 0, err
+    evaluated = json.loads((tmp_path / "eval" / "eval.json").read_text())
+    assert evaluated == trained
+    code, out, err = call(
+        "--mode=eval",
+        "--config=configs/default.py:x3",
+        f"--weights={workdir / 'weights.safetensors'}",
+        f"--workdir={workdir}",
+        "--config.eval.datasets=sample",
+    )
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_exit(photographs, tmp_path, number):
+    process = start(*tiny(photographs, 100_000, tmp_path))
+    for line in process.stdout:
+        if line.startswith("step"):
+            break
+    wait_for_step(tmp_path, 4)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"stopped by {signal.Signals(number).name} after step" in err
+    saved = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert metrics(tmp_path)[-1]["step"] == saved
+
+
+def wait_for_step(workdir, step, seconds=120):
+    """Until the run has a checkpoint of that step or a later one."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        folder = workdir / "checkpoints"
+        if folder.is_dir() and any(
+            p.name.isdigit() and int(p.name) >= step for p in folder.iterdir()
+        ):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"no checkpoint of step {step} in {seconds} s")
+
+
+def test_kills_leave_no_trace(photographs, tmp_path):
+    """SIGKILL at moments that fall anywhere, and the run ends as if nothing had happened."""
+    steps = 120
+    code, _, err = call(*tiny(photographs, steps, tmp_path / "whole"))
+    assert code == 0, err
+    killed = tmp_path / "killed"
+    for step, pause in ((4, 0.013), (40, 0.0), (80, 0.031)):
+        process = start(*tiny(photographs, steps, killed))
+        wait_for_step(killed, step)
+        time.sleep(pause)
+        process.kill()
+        process.communicate()
+    code, out, err = call(*tiny(photographs, steps, killed))
+    assert code == 0, err
+    assert "resumed after step" in out
+    assert metrics(killed) == metrics(tmp_path / "whole")
+    for a, b in zip(
+        weights.load(killed).layers, weights.load(tmp_path / "whole").layers, strict=True
+    ):
+        np.testing.assert_array_equal(a["kernel"], b["kernel"])
+        np.testing.assert_array_equal(a["bias"], b["bias"])
+
+
+def test_two_processes_train_as_one(photographs, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [
+        start(
+            *tiny(photographs, 8, tmp_path / "two"),
+            "--config.train.devices=2",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            f"--process_id={i}",
+        )
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0][1] + outputs[1][1]
+    assert outputs[1][0] == ""  # only process 0 speaks
+    code, _, err = call(*tiny(photographs, 8, tmp_path / "one"), "--config.train.devices=2")
+    assert code == 0, err
+    two, one = (
+        [line["loss"] for line in metrics(tmp_path / name) if "loss" in line]
+        for name in ("two", "one")
+    )
+    np.testing.assert_allclose(two, one, rtol=1e-4)
