@@ -26,6 +26,7 @@ flags.DEFINE_string("coordinator", None, "host:port of process 0, if there are s
 flags.DEFINE_integer("num_processes", None, "Number of processes, if they cannot be detected.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
+FLAGS.set_default("verbosity", -1)  # warnings; the run prints what people want to see
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -38,12 +39,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}: flags begin with --")
         return rest
-    except flags.Error as error:
-        message = str(error)
-    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        message = str(error.args[0] if isinstance(error, KeyError) else error).strip()
+        if "Traceback" in message:  # around what get_config raised
+            message = message.splitlines()[-1].partition(": ")[2]
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
 
 
 def main(argv: list[str]) -> None:
@@ -71,9 +72,11 @@ def run(config) -> None:
     """Does what --mode says and prints the table."""
     from srcnn_jax import datasets, evaluate, parallel, train, weights, workdir
 
-    folder = FLAGS.workdir or os.path.join("runs", config.name)
+    training = FLAGS.mode == "train"
+    name = config.name if training else f"{config.name}_{FLAGS.mode}"
+    folder = FLAGS.workdir or os.path.join("runs", name)
     given = weights.load(FLAGS.weights) if FLAGS.weights else None
-    if FLAGS.mode == "train":
+    if training:
         notes = {
             "command": sys.argv,
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -84,15 +87,19 @@ def run(config) -> None:
             print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
             sys.exit(128 + stop.signum)
     else:
+        if FLAGS.mode == "eval" and given is None:
+            raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
+        if FLAGS.mode == "score" and (given is not None or not config.eval.outputs):
+            raise ValueError(
+                "--mode=score needs --config.eval.outputs=FOLDER of images to score, not --weights"
+            )
         names = [name for name in config.eval.datasets.split(",") if name]
         _, tests = datasets.load_all(
             None, names, data_dir=config.data.dir or None, allow_sample=config.data.allow_sample
         )
         path = pathlib.Path(folder)
-        if FLAGS.mode == "score":
+        if given is None:
             result = evaluate.evaluate_outputs(config.eval.outputs, tests, config.scale)
-        elif given is None:
-            raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
         else:
             images = path / "images" if config.eval.save_images else None
             result = evaluate.evaluate(given, tests, config.scale, images)

@@ -62,7 +62,7 @@ def start(
 
 
 def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
-    """The local devices that a step is shared by.
+    """The devices, of all processes, that a step is shared by.
 
     Args:
       batch_size: patches of a step, over all processes.
@@ -71,28 +71,37 @@ def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
     Raises:
       ValueError: if there are not as many, or they do not divide the batch.
     """
-    processes, local = jax.process_count(), jax.local_device_count()
+    processes, each = jax.process_count(), jax.local_device_count()
     if devices == 0:
         if batch_size % processes:
             raise ValueError(
                 f"train.batch_size {batch_size} does not divide by {processes} processes"
             )
-        devices = processes * largest_divisor(batch_size // processes, local)
-    if devices > processes * local or devices % processes:
+        devices = processes * largest_divisor(batch_size // processes, each)
+    if devices > processes * each or devices % processes:
         raise ValueError(
             f"train.devices {devices} cannot be had: there are {processes} processes "
-            f"with {local} each"
+            f"with {each} each"
         )
     if batch_size % devices:
         raise ValueError(
             f"train.batch_size {batch_size} does not divide by {devices} devices: "
             "choose a multiple, or train.devices=0 for as many as do"
         )
-    return jax.local_devices()[: devices // processes]
+    return [
+        device
+        for process in range(processes)
+        for device in jax.local_devices(process)[: devices // processes]
+    ]
+
+
+def local(devices: list[jax.Device]) -> list[jax.Device]:
+    """Those of this process."""
+    return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
-    """Data-parallel form of `steps(state, batches) -> (state, losses)`.
+    """Data-parallel `steps(state, batches) -> (state, losses)`, on the devices of all processes.
 
     The state goes in and comes out unstacked, since all devices hold the same; batches have a
     leading axis of local devices. `steps` must average over the axis `AXIS`. Wait for the result
@@ -109,8 +118,25 @@ def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Puts the same arrays on every device, as `pmap_steps` returns them: so it compiles once."""
+    """Puts arrays on local devices, as `pmap_steps` returns them: so it compiles but once."""
     return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
+
+
+def to_global(tree: Any) -> Any:
+    """Arrays that every process holds whole, as one array over all of them: for checkpoints."""
+    first = [jax.local_devices(process)[0] for process in range(jax.process_count())]
+    sharding = NamedSharding(Mesh(np.array(first), ("process",)), PartitionSpec())
+
+    def join(x: jax.Array) -> jax.Array:
+        local = jax.device_put(x.addressable_data(0), jax.local_devices()[0])
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, [local])
+
+    return jax.tree.map(join, tree)
+
+
+def to_local(tree: Any) -> Any:
+    """This process's copy of what `to_global` made."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def prefetch_to_devices(

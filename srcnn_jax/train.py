@@ -198,7 +198,8 @@ def train_and_evaluate(
       notes: what `run.json` says besides (command line, versions).
 
     Returns:
-      The result of `evaluate.evaluate`, which is also in the workdir's `eval.json`.
+      The result of `evaluate.evaluate`, which is also in the workdir's `eval.json`; nothing in
+      the processes but the first.
 
     Raises:
       ValueError, FileNotFoundError, OSError: what the user can mend, in one line.
@@ -247,7 +248,7 @@ def train_and_evaluate(
             },
         )
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
-    local_batch = config.train.batch_size // jax.process_count() // len(devices)
+    local_batch = config.train.batch_size // len(devices)
     run_steps = parallel.pmap_steps(
         functools.partial(
             train_steps,
@@ -267,9 +268,9 @@ def train_and_evaluate(
     start = 0
     if restored is not None:
         start, arrays = restored
-        state = state.replace(**arrays)
-    state = parallel.replicate(state, devices)
-    metrics = workdir.Metrics(path, start)
+        state = state.replace(**parallel.to_local(arrays))
+    state = parallel.replicate(state, parallel.local(devices))
+    metrics = workdir.Metrics(path if parallel.is_main_process() else None, start)
 
     def to_weights(state: TrainState) -> weights.Weights:
         params = jax.tree.map(np.asarray, dict(state.params))
@@ -286,7 +287,7 @@ def train_and_evaluate(
 
     _describe(config, model, state, trained_on, tests, source, devices, start, path)
     progress = _Progress(config.train, watched.name, start)
-    if start == 0:
+    if start == 0 and parallel.is_main_process():
         progress.psnr = look(0, state)
         progress.show(0, math.nan, force=True)
     batches = input_pipeline.batches(
@@ -307,7 +308,7 @@ def train_and_evaluate(
         stack.callback(metrics.close)
         stack.callback(manager.wait_until_finished)  # also if the training diverges
         received = stack.enter_context(_signals())
-        ready = parallel.prefetch_to_devices(batches, devices)
+        ready = parallel.prefetch_to_devices(batches, parallel.local(devices))
         while step < config.train.steps:
             clock = time.perf_counter()
             batch = next(ready)
@@ -331,7 +332,7 @@ def train_and_evaluate(
             )
             progress.add(len(losses), seconds, waited)
             last = step == config.train.steps
-            if last or step % config.train.eval_every == 0:
+            if parallel.is_main_process() and (last or step % config.train.eval_every == 0):
                 progress.psnr = look(step, state)
             progress.show(step, float(losses.mean()), force=last)
             stopping = bool(received) and not last
@@ -341,6 +342,8 @@ def train_and_evaluate(
             if stopping:
                 raise Interrupted(received[0], step)
     progress.finish()
+    if not parallel.is_main_process():
+        return {}
 
     final = to_weights(state)
     if config.train.keep == "best":
@@ -369,7 +372,8 @@ def train_and_evaluate(
 
 def _arrays(state: TrainState) -> dict[str, Any]:
     """What a checkpoint holds of a state."""
-    return {"step": jnp.asarray(state.step), "params": state.params, "opt_state": state.opt_state}
+    arrays = {"step": jnp.asarray(state.step), "params": state.params}
+    return parallel.to_global(arrays | {"opt_state": state.opt_state})
 
 
 def _names(text: str) -> list[str]:
@@ -431,7 +435,7 @@ def _describe(config, model, state, trained_on, tests, source, devices, start, p
     for test in tests:
         _say(f"testing   {test.name}: {len(test.images)} images from {test.source}")
     _say(
-        f"devices   {jax.device_count()} {devices[0].platform} ({len(devices)} used here), "
+        f"devices   {len(devices)} of {jax.device_count()} {devices[0].platform}, "
         f"batch {config.train.batch_size}, {config.train.steps:,} steps"
     )
     rates = optimizer.rates_by_label(state.params, config.optimizer.rates)

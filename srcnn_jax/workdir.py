@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import shutil
-from typing import Any
+from typing import IO, Any
 
 import ml_collections
 
@@ -66,8 +66,15 @@ class Metrics:
     Each line is {'step': n, name: number, ...}, n updates having been made.
     """
 
-    def __init__(self, folder: pathlib.Path, step: int):
-        """Opens the metrics of a run that goes on after `step`; later lines are removed."""
+    def __init__(self, folder: pathlib.Path | None, step: int):
+        """Opens the metrics of a run that goes on after `step`; later lines are removed.
+
+        Without a folder nothing is written: for the processes that leave that to the first.
+        """
+        self.lines: list[dict[str, float]] = []
+        self._file: IO[str] | None = None
+        if folder is None:
+            return
         from tensorboard.summary import Writer
 
         path = folder / "metrics.jsonl"
@@ -83,6 +90,8 @@ class Metrics:
             self._add_events(line)
 
     def write(self, step: int, **values: float) -> None:
+        if self._file is None:
+            return
         line = {"step": step, **values}
         self.lines.append(line)
         self._file.write(json.dumps(line) + "\n")
@@ -90,11 +99,15 @@ class Metrics:
 
     def flush(self) -> None:
         """Returns when all lines are on the disk: before a checkpoint that counts on them."""
+        if self._file is None:
+            return
         self._file.flush()
         os.fsync(self._file.fileno())
         self._events.flush()
 
     def close(self) -> None:
+        if self._file is None:
+            return
         self.flush()
         self._file.close()
         self._events.close()

@@ -137,10 +137,12 @@ def test_default_workdir_train_and_eval(photographs, tmp_path):
         "--mode=eval",
         "--config=configs/default.py:x3",
         f"--weights={workdir / 'weights.safetensors'}",
-        f"--workdir={workdir}",
         "--config.eval.datasets=sample",
+        cwd=tmp_path,
     )
     assert code == 0, err
+    assert json.loads((workdir / "eval.json").read_text()) == trained
+    assert (tmp_path / "runs" / "x3_eval" / "eval.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -202,6 +204,7 @@ def test_two_processes_train_as_one(photographs, tmp_path):
         start(
             *tiny(photographs, 8, tmp_path / "two"),
             "--config.train.devices=2",
+            "--config.optimizer.precondition=False",  # it magnifies rounding
             f"--coordinator=127.0.0.1:{port}",
             "--num_processes=2",
             f"--process_id={i}",
@@ -210,11 +213,16 @@ def test_two_processes_train_as_one(photographs, tmp_path):
     ]
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs[0][1] + outputs[1][1]
-    assert outputs[1][0] == ""  # only process 0 speaks
-    code, _, err = call(*tiny(photographs, 8, tmp_path / "one"), "--config.train.devices=2")
+    assert "step" in outputs[0][0]
+    assert "step" not in outputs[1][0]  # only process 0 speaks
+    code, _, err = call(
+        *tiny(photographs, 8, tmp_path / "one"),
+        "--config.train.devices=2",
+        "--config.optimizer.precondition=False",
+    )
     assert code == 0, err
     two, one = (
         [line["loss"] for line in metrics(tmp_path / name) if "loss" in line]
         for name in ("two", "one")
     )
-    np.testing.assert_allclose(two, one, rtol=1e-4)
+    np.testing.assert_allclose(two, one, rtol=1e-5)
