@@ -2,14 +2,17 @@
 
 import logging
 import pathlib
-from typing import Any
+from typing import Any, TypeAlias
 
 import orbax.checkpoint as ocp
 
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 
-def open_manager(folder: str | pathlib.Path, keep: int = 2) -> ocp.CheckpointManager:
+Manager: TypeAlias = ocp.CheckpointManager
+
+
+def open_manager(folder: str | pathlib.Path, keep: int = 2) -> Manager:
     """Opens, or creates, a folder of checkpoints; the newest `keep` stay.
 
     What a killed process left half-written is ignored and cleaned up.
@@ -18,7 +21,7 @@ def open_manager(folder: str | pathlib.Path, keep: int = 2) -> ocp.CheckpointMan
     return ocp.CheckpointManager(pathlib.Path(folder).absolute(), options=options)
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
+def save(manager: Manager, step: int, state: Any) -> None:
     """Begins to save a pytree of arrays; `manager.wait_until_finished()` ends it.
 
     Raises:
@@ -28,7 +31,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
         raise RuntimeError(f"Orbax did not save step {step}: {manager.directory} has it already")
 
 
-def restore_latest(manager: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
+def restore_latest(manager: Manager, like: Any) -> tuple[int, Any] | None:
     """The newest complete checkpoint as (step, state shaped as `like`), or None."""
     step = manager.latest_step()
     if step is None:

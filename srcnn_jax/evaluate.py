@@ -34,6 +34,11 @@ class TestImage:
     enlarged: np.ndarray
 
 
+def dataset_names(text: str) -> list[str]:
+    """The test sets of `config.eval.datasets`: names or paths, separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
     """Prepares a test set for networks of a colour ('y', 'ycbcr' or 'rgb').
 

@@ -61,6 +61,8 @@ def main(argv: list[str]) -> None:
             FLAGS.process_id,
         )
         run(config)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, OSError, ArithmeticError) as error:
         if FLAGS.verbosity > 0:  # --verbosity=1
             raise
@@ -93,9 +95,11 @@ def run(config) -> None:
             raise ValueError(
                 "--mode=score needs --config.eval.outputs=FOLDER of images to score, not --weights"
             )
-        names = [name for name in config.eval.datasets.split(",") if name]
         _, tests = datasets.load_all(
-            None, names, data_dir=config.data.dir or None, allow_sample=config.data.allow_sample
+            None,
+            evaluate.dataset_names(config.eval.datasets),
+            data_dir=config.data.dir or None,
+            allow_sample=config.data.allow_sample,
         )
         path = pathlib.Path(folder)
         if given is None:

@@ -6,7 +6,6 @@ import functools
 import math
 import pathlib
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from srcnn_jax import (
     weights,
     workdir,
 )
+from srcnn_jax.progress import Progress
 
 MATMUL_COLUMNS = 3000  # pixels of a microbatch that keep its activations in a core's cache
 
@@ -129,9 +129,8 @@ def create_train_state(
                 f"filters, the config's is {model.kernel_sizes} of {model.features}"
             )
         params = jax.tree.map(jnp.asarray, dict(initial.params))
-    label_side = config.data.patch_size - side + 1
     tx = optimizer.create_optimizer(
-        config.optimizer, config.train.steps, label_side**2 * model.channels, params
+        config.optimizer, config.train.steps, _label_values(config, side // 2), params
     )
     return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
 
@@ -160,6 +159,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             )
     if config.data.stride < 1:
         raise ValueError(f"data.stride must be positive, not {config.data.stride}")
+    if not evaluate.dataset_names(config.eval.datasets):
+        raise ValueError("eval.datasets names no test set: 'set5,set14', or a folder of images")
     if train.keep not in ("last", "best"):
         raise ValueError(f"train.keep is 'last' or 'best', not {train.keep!r}")
     parallel.choose_devices(train.batch_size, train.devices)
@@ -180,6 +181,49 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
         return 1
     pixels = (config.data.patch_size - config.model.kernel_sizes[0] + 1) ** 2
     return local_batch // parallel.largest_divisor(local_batch, max(2, MATMUL_COLUMNS // pixels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a run trains and is tested on.
+
+    Attributes:
+      trained_on, tests: the data sets.
+      source: the training set, ready to be cut into patches.
+      watched: the name of the test set whose PSNR is watched during training.
+      watched_images: its images, prepared.
+    """
+
+    trained_on: datasets.Dataset
+    tests: list[datasets.Dataset]
+    source: input_pipeline.PatchSource
+    watched: str
+    watched_images: list[evaluate.TestImage]
+
+
+def load_data(config: ml_collections.ConfigDict) -> Data:
+    """Loads and checks all data of a config; raises as `datasets.load_all`."""
+    trained_on, tests = datasets.load_all(
+        config.data.train,
+        evaluate.dataset_names(config.eval.datasets),
+        data_dir=config.data.dir or None,
+        allow_sample=config.data.allow_sample,
+    )
+    assert trained_on is not None
+    source = input_pipeline.create_source(
+        trained_on,
+        scale=config.scale,
+        colour=config.data.colour,
+        patch_size=config.data.patch_size,
+        copies=config.data.copies,
+    )
+    prepared = {
+        test.name: evaluate.create_test_images(test, config.scale, config.data.colour)
+        for test in tests
+    }
+    asked = config.train.eval_dataset
+    watched = asked if asked in prepared else tests[0].name
+    return Data(trained_on, tests, source, watched, prepared[watched])
 
 
 def train_and_evaluate(
@@ -209,116 +253,121 @@ def train_and_evaluate(
     began = time.perf_counter()
     check_config(config)
     path = pathlib.Path(folder).absolute()
-    if workdir.read_json(path / "config.json") is not None:
-        workdir.claim(path, config)
-        finished = workdir.read_json(path / "eval.json")
-        if finished and (path / "weights.safetensors").exists():
-            _say(f"{folder} is finished; its result:\n")
-            return finished
+    workdir.check_config(path, config)
+    finished = workdir.read_json(path / "eval.json")
+    if finished and (path / "weights.safetensors").exists():
+        _say(f"{folder} is finished; its result:\n")
+        return finished
 
-    trained_on, tests = datasets.load_all(
-        config.data.train,
-        _names(config.eval.datasets),
-        data_dir=config.data.dir or None,
-        allow_sample=config.data.allow_sample,
-    )
-    assert trained_on is not None
-    watched = next((test for test in tests if test.name == config.train.eval_dataset), tests[0])
-    model = create_model(config)
-    margin = models.margin(model.kernel_sizes, model.padding)
-    source = input_pipeline.create_source(
-        trained_on,
-        scale=config.scale,
-        colour=config.data.colour,
-        patch_size=config.data.patch_size,
-        copies=config.data.copies,
-    )
-    watched_images = evaluate.create_test_images(watched, config.scale, config.data.colour)
-    for test in tests:
-        evaluate.create_test_images(test, config.scale, config.data.colour)
-
-    if parallel.is_main_process():
-        workdir.claim(path, config)
-        workdir.write_json(
-            path / "run.json",
-            {
-                **(notes or {}),
-                "devices": [str(device) for device in jax.devices()],
-                "datasets": {d.name: [d.source, d.fingerprint] for d in (trained_on, *tests)},
-            },
-        )
+    data = load_data(config)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
-    local_batch = config.train.batch_size // len(devices)
-    run_steps = parallel.pmap_steps(
-        functools.partial(
-            train_steps,
-            microbatches=microbatch_count(config, local_batch),
-            axis_name=parallel.AXIS,
-        ),
-        devices,
-    )
-    schedule = optimizer.create_schedule(
-        config.optimizer,
-        config.train.steps,
-        (config.data.patch_size - 2 * margin) ** 2 * model.channels,
-    )
+    main_process = parallel.is_main_process()
+    if main_process:
+        used = {d.name: (d.source, d.fingerprint) for d in (data.trained_on, *data.tests)}
+        workdir.claim(path, config, used, {**(notes or {}), "devices": [str(d) for d in devices]})
     state = create_train_state(config, initial)
     manager = checkpoint.open_manager(path / "checkpoints")
-    restored = checkpoint.restore_latest(manager, _arrays(state))
-    start = 0
-    if restored is not None:
-        start, arrays = restored
+    start, arrays = checkpoint.restore_latest(manager, _arrays(state)) or (0, None)
+    if arrays is not None:
         state = state.replace(**parallel.to_local(arrays))
-    state = parallel.replicate(state, parallel.local(devices))
-    metrics = workdir.Metrics(path if parallel.is_main_process() else None, start)
-
-    def to_weights(state: TrainState) -> weights.Weights:
-        params = jax.tree.map(np.asarray, dict(state.params))
-        return weights.Weights(params, model.padding, config.scale, config.data.colour)
-
-    def look(step: int, state: TrainState) -> float:
-        """Writes PSNR on the watched set, and keeps the weights if they are the best so far."""
-        psnr = evaluate.mean_psnr(to_weights(state), watched_images, config.scale)
-        best = max((line["psnr"] for line in metrics.lines if "psnr" in line), default=-math.inf)
-        if config.train.keep == "best" and psnr > best:
-            weights.save(path / "best.safetensors", to_weights(state))
-        metrics.write(step, psnr=psnr)
-        return psnr
-
-    _describe(config, model, state, trained_on, tests, source, devices, start, path)
-    progress = _Progress(config.train, watched.name, start)
-    if start == 0 and parallel.is_main_process():
-        progress.psnr = look(0, state)
-        progress.show(0, math.nan, force=True)
-    batches = input_pipeline.batches(
-        source,
-        patch_size=config.data.patch_size,
-        margin=margin,
-        stride=config.data.stride,
-        augment=config.data.augment,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        steps=range(start, config.train.steps),
-        steps_per_dispatch=config.train.steps_per_dispatch,
-        shard=(jax.process_index(), jax.process_count()),
+    _describe(config, data, devices, state.params)
+    _say(f"workdir   {path}" + (f", resumed after step {start}" if start else ""))
+    progress = Progress(
+        config.train.steps,
+        config.train.batch_size,
+        config.train.log_every,
+        data.watched,
+        silent=not main_process,
     )
-    step = start
-    first_loss = next((line["loss"] for line in metrics.lines if "loss" in line), None)
     with contextlib.ExitStack() as stack:
+        metrics = workdir.Metrics(path if main_process else None, start)
         stack.callback(metrics.close)
         stack.callback(manager.wait_until_finished)  # also if the training diverges
-        received = stack.enter_context(_signals())
-        ready = parallel.prefetch_to_devices(batches, parallel.local(devices))
+        params = _train(config, path, data, state, start, devices, manager, metrics, progress)
+    if not main_process:
+        return {}
+
+    final = _weights(config, params)
+    if config.train.keep == "best":
+        final = weights.load(path / "best.safetensors")
+    images_dir = path / "images" if config.eval.save_images else None
+    result = evaluate.evaluate(final, data.tests, config.scale, images_dir)
+    psnr = result["datasets"][data.watched]["mean"]["srcnn"]["psnr"]
+    how = {
+        "trained_on": f"{data.trained_on.name} {data.trained_on.fingerprint}",
+        "patches": str(config.train.steps * config.train.batch_size),
+        "result": f"{data.watched} x{config.scale} {psnr:.3f} dB",
+    }
+    weights.save(path / "weights.safetensors", final, how)
+    workdir.write_json(path / "eval.json", result)
+    _say(
+        f"trained {progress.seconds:.0f} s ({time.perf_counter() - began:.0f} s in all), waiting "
+        f"for data {100 * progress.share_waited():.1f} % of it; saved {folder}\n"
+    )
+    return result
+
+
+def _train(
+    config: ml_collections.ConfigDict,
+    path: pathlib.Path,
+    data: Data,
+    state: TrainState,
+    start: int,
+    devices: list[jax.Device],
+    manager: checkpoint.Manager,
+    metrics: workdir.Metrics,
+    progress: Progress,
+) -> Any:
+    """The loop from step `start` to the end; returns the parameters. Raises as its caller."""
+    margin = models.margin(config.model.kernel_sizes, config.model.padding)
+    local_devices = parallel.local(devices)
+    schedule = optimizer.create_schedule(
+        config.optimizer, config.train.steps, _label_values(config, margin)
+    )
+    microbatches = microbatch_count(config, config.train.batch_size // len(devices))
+    run_steps = parallel.pmap_steps(
+        functools.partial(train_steps, microbatches=microbatches, axis_name=parallel.AXIS), devices
+    )
+    batches = parallel.prefetch_to_devices(
+        input_pipeline.batches(
+            data.source,
+            patch_size=config.data.patch_size,
+            margin=margin,
+            stride=config.data.stride,
+            augment=config.data.augment,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            steps=range(start, config.train.steps),
+            steps_per_dispatch=config.train.steps_per_dispatch,
+            shard=(jax.process_index(), jax.process_count()),
+        ),
+        local_devices,
+    )
+    state = parallel.replicate(state, local_devices)
+
+    def look(step: int) -> None:
+        """Measures PSNR on the watched set; keeps the weights if they are the best so far."""
+        network = _weights(config, state.params)
+        progress.psnr = evaluate.mean_psnr(network, data.watched_images, config.scale)
+        best = metrics.largest.get("psnr", -math.inf)
+        if config.train.keep == "best" and progress.psnr > best:
+            weights.save(path / "best.safetensors", network)
+        metrics.write(step, psnr=progress.psnr)
+
+    step = start
+    if step == 0 and parallel.is_main_process():
+        look(0)
+        progress.show(0, math.nan)
+    with _signals() as received:
         while step < config.train.steps:
             clock = time.perf_counter()
-            batch = next(ready)
+            batch = next(batches)
             waited = time.perf_counter() - clock
             state, device_losses = run_steps(state, batch)
             losses = np.asarray(device_losses, np.float64)
             seconds = time.perf_counter() - clock
-            first_loss = first_loss or float(losses[0])
-            _check_losses(losses, step, first_loss, config.train.max_loss_ratio, path)
-            rate = config.train.batch_size * len(losses) / seconds
+            progress.add(len(losses), seconds, waited)
+            _check_losses(losses, step, metrics.first.get("loss", losses[0]), config, path)
             for loss in losses[:-1]:
                 step += 1
                 metrics.write(step, loss=float(loss))
@@ -327,47 +376,35 @@ def train_and_evaluate(
                 step,
                 loss=float(losses[-1]),
                 learning_rate=float(schedule(step - 1)),
-                patches_per_second=rate,
+                patches_per_second=config.train.batch_size * len(losses) / seconds,
                 waited=waited / seconds,
             )
-            progress.add(len(losses), seconds, waited)
             last = step == config.train.steps
             if parallel.is_main_process() and (last or step % config.train.eval_every == 0):
-                progress.psnr = look(step, state)
-            progress.show(step, float(losses.mean()), force=last)
+                look(step)
+            progress.show(step, float(losses.mean()), last)
             stopping = bool(received) and not last
             if last or stopping or step % config.train.checkpoint_every == 0:
                 metrics.flush()
                 checkpoint.save(manager, step, _arrays(state))
             if stopping:
                 raise Interrupted(received[0], step)
-    progress.finish()
-    if not parallel.is_main_process():
-        return {}
+    return state.params
 
-    final = to_weights(state)
-    if config.train.keep == "best":
-        final = weights.load(path / "best.safetensors")
-    result = evaluate.evaluate(
-        final, tests, config.scale, path / "images" if config.eval.save_images else None
+
+def _label_values(config: ml_collections.ConfigDict, margin: int) -> int:
+    """Numbers in one label."""
+    return (config.data.patch_size - 2 * margin) ** 2 * weights.COLOURS[config.data.colour]
+
+
+def _weights(config: ml_collections.ConfigDict, params: Any) -> weights.Weights:
+    """Parameters on the host, with what a weight file says of them."""
+    return weights.Weights(
+        jax.tree.map(np.asarray, dict(params)),
+        config.model.padding,
+        config.scale,
+        config.data.colour,
     )
-    watched_psnr = result["datasets"][watched.name]["mean"]["srcnn"]["psnr"]
-    weights.save(
-        path / "weights.safetensors",
-        final,
-        {
-            "trained_on": f"{trained_on.name} {trained_on.fingerprint}",
-            "patches": str(config.train.steps * config.train.batch_size),
-            "result": f"{watched.name} x{config.scale} {watched_psnr:.3f} dB",
-        },
-    )
-    workdir.write_json(path / "eval.json", result)
-    total = time.perf_counter() - began
-    _say(
-        f"trained {progress.seconds:.0f} s this time ({total:.0f} s in all), waiting for data "
-        f"{100 * progress.waited / max(progress.seconds, 1e-9):.1f} % of it; saved {folder}\n"
-    )
-    return result
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
@@ -376,14 +413,15 @@ def _arrays(state: TrainState) -> dict[str, Any]:
     return parallel.to_global(arrays | {"opt_state": state.opt_state})
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _check_losses(
-    losses: np.ndarray, step: int, first_loss: float, max_ratio: float, path: pathlib.Path
+    losses: np.ndarray,
+    step: int,
+    first_loss: float,
+    config: ml_collections.ConfigDict,
+    path: pathlib.Path,
 ) -> None:
-    bad = ~(losses <= max_ratio * first_loss)  # NaN compares false
+    """Raises DivergedError for the first bad one of the losses that follow `step`."""
+    bad = ~(losses <= config.train.max_loss_ratio * first_loss)  # NaN compares false
     if bad.any():
         index = int(np.argmax(bad))
         raise DivergedError(
@@ -420,77 +458,36 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _describe(config, model, state, trained_on, tests, source, devices, start, path) -> None:
+def _describe(
+    config: ml_collections.ConfigDict, data: Data, devices: list[jax.Device], params: Any
+) -> None:
     """The first lines of the log: what runs on which data."""
+    model = create_model(config)
     weight_count = models.weight_count(model.kernel_sizes, model.features, model.channels)
-    places = input_pipeline.count_patches(source, config.data.patch_size, config.data.stride)
+    places = input_pipeline.count_patches(data.source, config.data.patch_size, config.data.stride)
+    rates = optimizer.rates_by_label(params, config.optimizer.rates)
+    labels = [
+        f"{layer}/{kind} {factor:g}"
+        for layer, kinds in rates.items()
+        for kind, factor in kinds.items()
+    ]
+    how = "preconditioned " if config.optimizer.precondition else ""
     _say(
         f"network   {'-'.join(map(str, model.kernel_sizes))}, {weight_count:,} weights, "
         f"padding {model.padding}, x{config.scale}, {config.data.colour}"
     )
     _say(
-        f"training  {trained_on.name}: {len(trained_on.images)} images from {trained_on.source}, "
-        f"{places:,} places for patches of {config.data.patch_size}"
+        f"training  {data.trained_on.name}: {len(data.trained_on.images)} images from "
+        f"{data.trained_on.source}, {places:,} places for patches of {config.data.patch_size}"
     )
-    for test in tests:
+    for test in data.tests:
         _say(f"testing   {test.name}: {len(test.images)} images from {test.source}")
     _say(
         f"devices   {len(devices)} of {jax.device_count()} {devices[0].platform}, "
         f"batch {config.train.batch_size}, {config.train.steps:,} steps"
     )
-    rates = optimizer.rates_by_label(state.params, config.optimizer.rates)
-    labels = [
-        f"{layer}/{kind} {r:g}" for layer, kinds in rates.items() for kind, r in kinds.items()
-    ]
-    how = "preconditioned " if config.optimizer.precondition else ""
     _say(
         f"optimiser {how}{config.optimizer.name}({config.optimizer.options}), "
         f"{config.optimizer.schedule} {config.optimizer.learning_rate:g} "
         f"({config.optimizer.rate_unit}), times {', '.join(labels)}"
     )
-    _say(f"workdir   {path}" + (f", resumed after step {start}" if start else ""))
-
-
-@dataclasses.dataclass
-class _Progress:
-    """The line on the terminal: overwritten in place there, plain lines on a pipe."""
-
-    config: ml_collections.ConfigDict
-    dataset: str
-    start: int
-    psnr: float = math.nan
-    seconds: float = 0.0
-    waited: float = 0.0
-    steps: int = 0
-    _timed_steps: int = 0
-    _timed_seconds: float = 0.0
-
-    def add(self, steps: int, seconds: float, waited: float) -> None:
-        if self.steps:  # the first dispatch compiles, and says nothing of the rate
-            self._timed_steps += steps
-            self._timed_seconds += seconds
-        self.steps += steps
-        self.seconds += seconds
-        self.waited += waited
-
-    def show(self, step: int, loss: float, force: bool = False) -> None:
-        live = sys.stdout.isatty()
-        if not parallel.is_main_process():
-            return
-        if not live and not force and step % self.config.log_every:
-            return
-        total = self.config.steps
-        text = f"step {step:>{len(str(total))}}/{total}"
-        if not math.isnan(loss):
-            text += f"  loss {loss:.3e}"
-        text += f"  {self.dataset} {self.psnr:.2f} dB"
-        if self._timed_steps:
-            rate = self._timed_steps / self._timed_seconds
-            left = (total - step) / rate
-            text += f"  {rate * self.config.batch_size:,.0f} patches/s"
-            text += f"  {int(left) // 60}:{int(left) % 60:02} left"
-        print(f"\r{text}\033[K" if live else text, end="" if live else "\n", flush=True)
-
-    def finish(self) -> None:
-        if sys.stdout.isatty() and parallel.is_main_process():
-            print(flush=True)

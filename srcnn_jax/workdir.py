@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 import ml_collections
@@ -25,20 +26,12 @@ def read_json(path: pathlib.Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-    """Makes the folder the workdir of a config, or checks that it is.
-
-    Raises:
-      ValueError: if it belongs to another config, naming the fields that differ.
-      OSError: if it cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    new = _flatten(json.loads(config.to_json_best_effort()))
+def check_config(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError, naming the fields, if the folder belongs to a config that differs."""
     found = read_json(folder / "config.json")
     if found is None:
-        write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
         return
-    old = _flatten(found)
+    old, new = _flatten(found), _flatten(json.loads(config.to_json_best_effort()))
     differing = [
         f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
         for key in sorted(old.keys() | new.keys())
@@ -51,6 +44,40 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         )
 
 
+def claim(
+    folder: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    data: Mapping[str, Sequence[str]],
+    notes: dict[str, Any],
+) -> None:
+    """Makes the folder the workdir of a run: writes `config.json` and `run.json`.
+
+    Args:
+      folder: made if it is not there.
+      config: must be the folder's own, if it has one.
+      data: [source, fingerprint] of every dataset by its name; those of a run that goes on must be
+        the same, so that no run mixes data.
+      notes: what else `run.json` says.
+
+    Raises:
+      ValueError: if the config or the data differ.
+      OSError: if the folder cannot be written.
+    """
+    check_config(folder, config)
+    before = read_json(folder / "run.json")
+    if before is not None:
+        for name in sorted(data.keys() | before["data"].keys()):
+            old, new = before["data"].get(name), data.get(name)
+            if old is None or new is None or old[1] != new[1]:
+                raise ValueError(
+                    f"{folder} was begun on other data: {name} {old} there, {new} now; "
+                    "name another --workdir, or delete it"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
+    write_json(folder / "run.json", {**notes, "data": data})
+
+
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -61,9 +88,12 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class Metrics:
-    """Appends metrics of steps to `metrics.jsonl` and to TensorBoard events.
+    """Appends metrics of steps to `metrics.jsonl`, and some of them to TensorBoard events.
 
     Each line is {'step': n, name: number, ...}, n updates having been made.
+
+    Attributes:
+      first, largest: by name, the first and the largest value so far.
     """
 
     def __init__(self, folder: pathlib.Path | None, step: int):
@@ -71,56 +101,47 @@ class Metrics:
 
         Without a folder nothing is written: for the processes that leave that to the first.
         """
-        self.lines: list[dict[str, float]] = []
+        self.first: dict[str, float] = {}
+        self.largest: dict[str, float] = {}
         self._file: IO[str] | None = None
         if folder is None:
             return
         from tensorboard.summary import Writer
 
-        path = folder / "metrics.jsonl"
-        self.lines = [line for line in _whole_lines(path) if 0 < step >= line["step"]]
-        partial = folder / "metrics.jsonl.partial"
-        partial.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        path, partial = folder / "metrics.jsonl", folder / "metrics.jsonl.partial"
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        self._events = Writer(str(folder / "tensorboard"))
+        self._file = partial.open("w")
+        if path.exists() and step > 0:
+            with path.open() as old:
+                # A kill may have cut the last line, but not one that a checkpoint counts on.
+                for line in map(json.loads, filter(lambda text: text.endswith("\n"), old)):
+                    if line["step"] <= step:
+                        self.write(**line)
+        self.flush()
         partial.replace(path)
-        self._file = path.open("a")
-        events = folder / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)
-        self._events = Writer(str(events))
-        for line in self.lines:
-            self._add_events(line)
 
     def write(self, step: int, **values: float) -> None:
+        """Writes a line; TensorBoard gets it too, if it holds more than a loss."""
+        for name, value in values.items():
+            self.first.setdefault(name, value)
+            self.largest[name] = max(value, self.largest.get(name, value))
         if self._file is None:
             return
-        line = {"step": step, **values}
-        self.lines.append(line)
-        self._file.write(json.dumps(line) + "\n")
-        self._add_events(line)
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        if values.keys() != {"loss"}:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step=step)
 
     def flush(self) -> None:
         """Returns when all lines are on the disk: before a checkpoint that counts on them."""
-        if self._file is None:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._events.flush()
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._events.flush()
 
     def close(self) -> None:
-        if self._file is None:
-            return
         self.flush()
-        self._file.close()
-        self._events.close()
-
-    def _add_events(self, line: dict[str, float]) -> None:
-        for name, value in line.items():
-            if name != "step":
-                self._events.add_scalar(name, value, step=int(line["step"]))
-
-
-def _whole_lines(path: pathlib.Path) -> list[dict[str, float]]:
-    """The lines of a file that a kill may have cut within the last."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        if self._file is not None:
+            self._file.close()
+            self._events.close()
