@@ -67,7 +67,9 @@ def main(argv: list[str]) -> None:
         alone = timed(lambda: fixed)
         ratios.append(alone / timed(lambda: next(batches)))
     quartiles = statistics.quantiles(ratios, n=4)
-    print(f"pipeline over fixed batch: {quartiles[1]:.3f} ({quartiles[0]:.3f} to {quartiles[2]:.3f})")
+    print(
+        f"pipeline over fixed batch: {quartiles[1]:.3f} ({quartiles[0]:.3f} to {quartiles[2]:.3f})"
+    )
 
 
 if __name__ == "__main__":

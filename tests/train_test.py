@@ -184,6 +184,21 @@ def test_another_config_in_the_same_workdir(tiny_config, tmp_path):
         train.train_and_evaluate(tiny_config, str(tmp_path))
 
 
+def test_a_run_does_not_go_on_with_other_data(tiny_config, tmp_path, monkeypatch):
+    import shutil
+
+    folder = tmp_path / "photographs"
+    shutil.copytree(tiny_config.data.train, folder)
+    tiny_config.data.train = str(folder)
+    with monkeypatch.context() as patch:
+        stop_after_the_first_dispatch(patch)
+        with pytest.raises(train.Interrupted):
+            train.train_and_evaluate(tiny_config, str(tmp_path / "run"))
+    (folder / "cat3.png").unlink()
+    with pytest.raises(ValueError, match="begun on other data"):
+        train.train_and_evaluate(tiny_config, str(tmp_path / "run"))
+
+
 def test_best_weights_are_kept(tiny_config, tmp_path):
     tiny_config.train.keep = "best"
     # Good at first, then spoiled by a rate that grows too high for the network.
