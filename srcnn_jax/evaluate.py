@@ -39,21 +39,28 @@ def dataset_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def check_sizes(dataset: Dataset, scale: int) -> None:
+    """Raises ValueError if an image is too small for the metrics.
+
+    What is left of it after cutting and shaving must hold the 11x11 window of SSIM.
+    """
+    for name, pixels in dataset.images:
+        if min(pixels.shape[:2]) // scale * scale < 2 * scale + 11:
+            raise ValueError(
+                f"image {name!r} of {dataset.name} has {pixels.shape[1]}x{pixels.shape[0]} "
+                f"pixels, too few to be tested at scale {scale}: leave it out"
+            )
+
+
 def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
     """Prepares a test set for networks of a colour ('y', 'ycbcr' or 'rgb').
 
     Raises:
-      ValueError: if an image is too small for the metrics: what is left after shaving must hold
-        the 11x11 window of SSIM.
+      ValueError: as `check_sizes`.
     """
+    check_sizes(dataset, scale)
     images = []
     for name, original in dataset.images:
-        least = 2 * scale + 11
-        if min(original.shape[:2]) < least + scale:
-            raise ValueError(
-                f"image {name!r} of {dataset.name} has {original.shape[1]}x{original.shape[0]} "
-                f"pixels, too few to be tested at scale {scale}: leave it out"
-            )
         pixels = image.modcrop(original, scale)
         planes = to_planes(pixels, colour, dataset.luminance).astype(np.float32) / np.float32(255)
         images.append(

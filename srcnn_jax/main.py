@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
@@ -26,7 +26,6 @@ flags.DEFINE_string("coordinator", None, "host:port of process 0, if there are s
 flags.DEFINE_integer("num_processes", None, "Number of processes, if they cannot be detected.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
-FLAGS.set_default("verbosity", -1)  # warnings; the run prints what people want to see
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -49,6 +48,8 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def main(argv: list[str]) -> None:
     del argv
+    if FLAGS["verbosity"].using_default_value:
+        logging.set_verbosity(logging.WARNING)  # the run itself prints what people want to see
     from srcnn_jax import parallel
 
     config = FLAGS.config

@@ -217,13 +217,11 @@ def load_data(config: ml_collections.ConfigDict) -> Data:
         patch_size=config.data.patch_size,
         copies=config.data.copies,
     )
-    prepared = {
-        test.name: evaluate.create_test_images(test, config.scale, config.data.colour)
-        for test in tests
-    }
-    asked = config.train.eval_dataset
-    watched = asked if asked in prepared else tests[0].name
-    return Data(trained_on, tests, source, watched, prepared[watched])
+    for test in tests:
+        evaluate.check_sizes(test, config.scale)  # now, rather than after the training
+    watched = next((test for test in tests if test.name == config.train.eval_dataset), tests[0])
+    images = evaluate.create_test_images(watched, config.scale, config.data.colour)
+    return Data(trained_on, tests, source, watched.name, images)
 
 
 def train_and_evaluate(
