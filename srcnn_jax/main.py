@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
@@ -48,8 +48,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def main(argv: list[str]) -> None:
     del argv
-    if FLAGS["verbosity"].using_default_value:
-        logging.set_verbosity(logging.WARNING)  # the run itself prints what people want to see
+    os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
     from srcnn_jax import parallel
 
     config = FLAGS.config
