@@ -87,8 +87,7 @@ class _Convolution(nn.Module):
             (self.shape[0] // 2, self.shape[1] // 2) if self.padding == "same" else (0, 0)
         )
         if self.batch_last:
-            x = jnp.pad(x, [(0, 0), (rows, rows), (columns, columns), (0, 0)])
-            return convolution.convolve(x, kernel) + bias[:, None, None, None]
+            return convolution.convolve(x, kernel, (rows, columns)) + bias[:, None, None, None]
         return convolution.convolve_xla(x, kernel, [(rows, rows), (columns, columns)]) + bias
 
 

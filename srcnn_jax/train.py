@@ -31,7 +31,7 @@ from srcnn_jax import (
 )
 from srcnn_jax.progress import Progress
 
-MATMUL_COLUMNS = 3000  # pixels of a microbatch that keep its activations in a core's cache
+MATMUL_COLUMNS = 2600  # pixels of a microbatch that keep its activations in a core's cache
 
 
 class DivergedError(ArithmeticError):
@@ -179,8 +179,10 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
         return local_batch // size
     if not models.uses_matmul(config.model.convolution):
         return 1
-    pixels = (config.data.patch_size - config.model.kernel_sizes[0] + 1) ** 2
-    return local_batch // parallel.largest_divisor(local_batch, max(2, MATMUL_COLUMNS // pixels))
+    first = models.layer_paddings(config.model.padding, len(config.model.kernel_sizes))[0]
+    cut = config.model.kernel_sizes[0] - 1 if first == "valid" else 0
+    pixels = (config.data.patch_size - cut) ** 2
+    return local_batch // parallel.largest_divisor(local_batch, max(1, MATMUL_COLUMNS // pixels))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import scipy.signal
 
 from srcnn_jax import convolution
 
+PADDINGS = ["valid", "same"]
 SHAPES = [(9, 9, 1, 64), (1, 1, 64, 32), (5, 5, 32, 1), (5, 5, 64, 32), (3, 3, 8, 6), (9, 9, 3, 4)]
 
 
@@ -30,28 +31,38 @@ def reference(x, kernel):
     )
 
 
+def zeros_around(shape, padding):
+    return (shape[0] // 2, shape[1] // 2) if padding == "same" else (0, 0)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_convolve_is_a_valid_correlation(shape):
+def test_convolve_is_a_correlation(shape, padding):
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(shape[2], 11, 13, 2)), rng.normal(size=shape)
-    ours = convolution.convolve(jnp.float32(x), jnp.float32(kernel))
-    expected = reference(x, kernel)
+    rows, columns = zeros_around(shape, padding)
+    ours = convolution.convolve(jnp.float32(x), jnp.float32(kernel), (rows, columns))
+    expected = reference(np.pad(x, [(0, 0), (rows, rows), (columns, columns), (0, 0)]), kernel)
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, atol=3e-6 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gradients_are_those_of_the_plain_convolution(shape):
+def test_gradients_are_those_of_the_plain_convolution(shape, padding):
     rng = np.random.default_rng(1)
     x = jnp.float32(rng.normal(size=(shape[2], 11, 13, 2)))
     kernel = jnp.float32(rng.normal(size=shape))
 
+    rows, columns = zeros_around(shape, padding)
+
     def ours(x, kernel):
-        return jnp.sum(jnp.sin(convolution.convolve(x, kernel)))
+        return jnp.sum(jnp.sin(convolution.convolve(x, kernel, (rows, columns))))
 
     def plain(x, kernel):
         nhwc = x.transpose(3, 1, 2, 0)
-        return jnp.sum(jnp.sin(convolution.convolve_xla(nhwc, kernel, [(0, 0), (0, 0)])))
+        padded = [(rows, rows), (columns, columns)]
+        return jnp.sum(jnp.sin(convolution.convolve_xla(nhwc, kernel, padded)))
 
     for a, b in zip(
         jax.grad(ours, (0, 1))(x, kernel), jax.grad(plain, (0, 1))(x, kernel), strict=True
