@@ -1,7 +1,7 @@
 """A network applied to a whole image of any size, in bands of bounded memory."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,12 @@ import numpy as np
 from srcnn_jax import convolution, models
 from srcnn_jax.weights import Weights
 
+# (image row of the first of them, enlarged rows (h, W, C) float32) to restored rows (h, W, C)
+Restore = Callable[[int, np.ndarray], np.ndarray]
+
 BAND_ROWS = 512  # rows held at a time; memory grows with it, the result does not change
 STRIP_PIXELS = 4096  # of a strip's activations, which should stay in a core's cache
+PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
 WIDTH_STEP = 128  # widths are rounded up to it, so that images of similar size share a compilation
 
 
@@ -61,6 +65,53 @@ def predict(
         result = run(layers, band, inside, strip_rows=strip_rows, paddings=paddings)
         out[top : top + rows] = np.asarray(result)[: height - top, :width]
     return out
+
+
+def by_bands(weights: Weights, height: int, width: int) -> tuple[int, Restore]:
+    """What restores a band, and how many rows it needs beyond its own on each side.
+
+    The restorer takes the ends of its rows for the picture's borders. Where they are not, the
+    rows that this spoils are fewer than the rows beyond the band's own, which are cut off.
+    """
+    halo = sum(size // 2 for size in weights.kernel_sizes)
+    return halo, lambda first, rows: predict(weights, rows)
+
+
+def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]:
+    """As `by_bands`, but a pixel is the mean over all the patches of a grid that hold it.
+
+    A patch is restored with the network's own padding. What valid layers cut off is added to it
+    first, from its neighbourhood or, at the picture's border, by replication; so this differs
+    from bands only by the zeros that 'same' layers see around every patch.
+    """
+    channels = weights.layers[0]["kernel"].shape[2]
+    model = models.SRCNN(weights.kernel_sizes, weights.features, channels, weights.padding)
+    apply = jax.jit(model.apply)
+    margin = models.margin(weights.kernel_sizes, weights.padding)
+    # The last patch of a row or column ends with the picture.
+    size = min(PATCH, height), min(PATCH, width)
+    tops = [*range(0, height - size[0], STRIDE), height - size[0]]
+    lefts = [*range(0, width - size[1], STRIDE), width - size[1]]
+    shape = BATCH, size[0] + 2 * margin, size[1] + 2 * margin, channels
+
+    def restore(first: int, rows: np.ndarray) -> np.ndarray:
+        padded = np.pad(rows, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        inside = [top - first for top in tops if 0 <= top - first <= len(rows) - size[0]]
+        corners = [(top, left) for top in inside for left in lefts]
+        total = np.zeros(rows.shape, np.float32)
+        count = np.zeros((*rows.shape[:2], 1), np.float32)
+        for start in range(0, len(corners), BATCH):
+            batch = corners[start : start + BATCH]
+            patches = np.zeros(shape, np.float32)
+            for patch, (top, left) in zip(patches, batch, strict=False):
+                patch[:] = padded[top : top + shape[1], left : left + shape[2]]
+            restored = np.asarray(apply({"params": weights.params}, patches))
+            for patch, (top, left) in zip(restored, batch, strict=False):
+                total[top : top + size[0], left : left + size[1]] += patch
+                count[top : top + size[0], left : left + size[1]] += 1
+        return total / np.maximum(count, 1)  # 0 in spoilt rows only
+
+    return PATCH - 1 + margin, restore
 
 
 def _canvas(

@@ -26,13 +26,10 @@ if TYPE_CHECKING:
 
 BAND_PIXELS = 2**21  # of the output, computed at a time; memory grows with it, not the result
 MAX_PIXELS = 500_000_000  # of an input; more is taken for a decompression bomb
-PATCH, STRIDE, BATCH = 33, 14, 64  # of overlap='average': the article's patches and their stride
 OVERLAPS = ("band", "average")
 KEPT = ("icc_profile", "exif", "dpi", "xmp", "comment")  # of a picture's `info`
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image)
-# (image row of the first of them, enlarged rows (h, W, c) float32) to restored rows (h, W, c)
-Restore = Callable[[int, np.ndarray], np.ndarray]
 
 _log = logging.getLogger(__name__)
 
@@ -162,13 +159,16 @@ def _enlarge_image(
 
 def _enlarge(pixels: np.ndarray, scale: int, network: "Weights", overlap: str) -> np.ndarray:
     """The whole computation, on arrays as `upscale` takes them."""
+    from srcnn_jax import predict
+
     white = _check_pixels(pixels)
     planes = pixels.reshape(*pixels.shape[:2], -1)
     colours = 1 if planes.shape[2] < 3 else 3
     if planes.shape[2] > colours:
         planes = _fill_transparent(planes)
     height, width = scale * planes.shape[0], scale * planes.shape[1]
-    halo, restore = (_averaging if overlap == "average" else _banded)(network, height, width)
+    by = predict.by_patches if overlap == "average" else predict.by_bands
+    halo, restore = by(network, height, width)
     bands = -(-height // max(BAND_PIXELS // width, halo, 1))
     rows = -(-height // bands)
     span = min(height, rows + 2 * halo)  # the same for all bands, so that JAX compiles once
@@ -249,59 +249,6 @@ def _quantise(result: np.ndarray, white: float, dtype: np.dtype) -> np.ndarray:
         raise ValueError("the network's output is not finite; its weights are damaged")
     result = np.clip(result, 0.0, 1.0) * white
     return (result if white == 1.0 else image.round_half_up(result)).astype(dtype)
-
-
-def _banded(network: "Weights", height: int, width: int) -> tuple[int, Restore]:
-    """What restores a band, and how many rows it needs beyond its own on each side.
-
-    The restorer takes the ends of its rows for the picture's borders. Where they are not, the
-    rows that this spoils are fewer than the rows beyond the band's own, which are cut off.
-    """
-    from srcnn_jax.predict import predict
-
-    halo = sum(size // 2 for size in network.kernel_sizes)
-    return halo, lambda first, rows: predict(network, rows)
-
-
-def _averaging(network: "Weights", height: int, width: int) -> tuple[int, Restore]:
-    """As `_banded`, but a pixel is the mean over all the patches of a grid that hold it.
-
-    A patch is restored with the network's own padding. What valid layers cut off is added to it
-    first, from its neighbourhood or, at the picture's border, by replication; so this differs
-    from bands only by the zeros that 'same' layers see around every patch.
-    """
-    import jax
-
-    from srcnn_jax import models
-
-    channels = network.layers[0]["kernel"].shape[2]
-    model = models.SRCNN(network.kernel_sizes, network.features, channels, network.padding)
-    apply = jax.jit(model.apply)
-    margin = models.margin(network.kernel_sizes, network.padding)
-    # The last patch of a row or column ends with the picture.
-    size = min(PATCH, height), min(PATCH, width)
-    tops = [*range(0, height - size[0], STRIDE), height - size[0]]
-    lefts = [*range(0, width - size[1], STRIDE), width - size[1]]
-    shape = BATCH, size[0] + 2 * margin, size[1] + 2 * margin, channels
-
-    def restore(first: int, rows: np.ndarray) -> np.ndarray:
-        padded = np.pad(rows, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        inside = [top - first for top in tops if 0 <= top - first <= len(rows) - size[0]]
-        corners = [(top, left) for top in inside for left in lefts]
-        total = np.zeros(rows.shape, np.float32)
-        count = np.zeros((*rows.shape[:2], 1), np.float32)
-        for start in range(0, len(corners), BATCH):
-            batch = corners[start : start + BATCH]
-            patches = np.zeros(shape, np.float32)
-            for patch, (top, left) in zip(patches, batch, strict=False):
-                patch[:] = padded[top : top + shape[1], left : left + shape[2]]
-            restored = np.asarray(apply({"params": network.params}, patches))
-            for patch, (top, left) in zip(restored, batch, strict=False):
-                total[top : top + size[0], left : left + size[1]] += patch
-                count[top : top + size[0], left : left + size[1]] += 1
-        return total / np.maximum(count, 1)  # 0 in spoilt rows only
-
-    return PATCH - 1 + margin, restore
 
 
 def _read(path: Path) -> Image.Image:
