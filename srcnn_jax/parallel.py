@@ -1,8 +1,10 @@
 """Devices and processes: how many there are, and how a step runs on all of them."""
 
+import hashlib
 import math
 import os
 import pathlib
+import platform
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -43,7 +45,8 @@ def start(
     """Starts JAX for an entry point: joins the other processes, and splits a CPU into devices.
 
     A CPU is one XLA device to JAX; here it becomes one for each core that this process may use,
-    if that many divide the batch. Call it once, before anything else starts JAX.
+    if that many divide the batch. Compiled programs are kept (`cache_compilations`). Call it once,
+    before anything else starts JAX.
 
     Args:
       batch_size: patches of a step, over all processes.
@@ -55,10 +58,36 @@ def start(
     if devices < 0 or devices % processes:
         raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
     local = devices // processes or largest_divisor(batch_size // processes, available_cores())
+    cache_compilations()
     jax.config.update("jax_num_cpu_devices", local)
     if coordinator is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs on the disk, so that the next start finds them ready.
+
+    They are kept in `JAX_COMPILATION_CACHE_DIR`, or in the user's cache folder, in a part of its
+    own for each kind of CPU: what is compiled for one may not run on another.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return  # JAX sees to it
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = "".join(sorted({text for text in lines if text.startswith(("model name", "flags"))}))
+    except OSError:
+        cpu = ""
+    cpu = hashlib.sha256(f"{platform.machine()} {platform.processor()} {cpu}".encode()).hexdigest()
+    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    folder = pathlib.Path(caches, "srcnn_jax", cpu[:16])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # works without
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:

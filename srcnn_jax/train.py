@@ -164,7 +164,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if train.keep not in ("last", "best"):
         raise ValueError(f"train.keep is 'last' or 'best', not {train.keep!r}")
     parallel.choose_devices(train.batch_size, train.devices)
-    create_train_state(config)
+    jax.eval_shape(lambda: create_train_state(config))  # as it does, but computes nothing
 
 
 def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int:

@@ -348,6 +348,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = _network(options.weights, options.scale)
     except (ValueError, OSError) as error:
         return _complain(str(error))
+    from srcnn_jax import parallel
+
+    parallel.cache_compilations()
     name = options.weights.name if options.weights else f"srcnn_915_x{options.scale}.safetensors"
     status = 0
     for source, target in zip(options.pictures, targets, strict=True):

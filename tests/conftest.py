@@ -11,6 +11,12 @@ jax.config.update("jax_num_cpu_devices", 8)
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> None:
+    """A cache folder for the commands that tests start, which spares them compiling the same."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """Folder of t91, set5, ...: SRCNN_DATA_DIR, or shared/data beside the checkout."""
