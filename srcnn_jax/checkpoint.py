@@ -1,13 +1,18 @@
 """Checkpoints of the training state, by Orbax: atomic, written in the background."""
 
+import errno
 import logging
+import os
 import pathlib
+import shutil
 from typing import Any, TypeAlias
 
+import jax
 import orbax.checkpoint as ocp
 
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
+SPARE = 2**20  # bytes of a disk that a checkpoint's own files may take
 
 Manager: TypeAlias = ocp.CheckpointManager
 
@@ -26,7 +31,11 @@ def save(manager: Manager, step: int, state: Any) -> None:
 
     Raises:
       RuntimeError: if a checkpoint of this step exists, which Orbax would pass over in silence.
+      OSError: if the disk is too full to begin: Orbax cannot stop half-way without a long noise.
     """
+    needed = 4 * sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE
+    if shutil.disk_usage(manager.directory).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(manager.directory))
     if not manager.save(step, args=ocp.args.StandardSave(state)):
         raise RuntimeError(f"Orbax did not save step {step}: {manager.directory} has it already")
 

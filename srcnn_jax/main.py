@@ -84,7 +84,8 @@ def run(config) -> None:
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
         try:
-            result = train.train_and_evaluate(config, folder, initial=given, notes=notes)
+            with workdir.explain_full_disk(folder):
+                result = train.train_and_evaluate(config, folder, initial=given, notes=notes)
         except train.Interrupted as stop:
             print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
             sys.exit(128 + stop.signum)

@@ -4,14 +4,30 @@ Files that are replaced appear by a rename. `metrics.jsonl` is appended to, and 
 checkpoint when a run resumes, so that no line is there twice or torn.
 """
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import ml_collections
+
+
+@contextlib.contextmanager
+def explain_full_disk(folder: str) -> Iterator[None]:
+    """Turns what a full disk raises into an OSError that names the folder and the way on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"the disk of {folder} is all but full: make room, and the same command goes on from "
+            "the last checkpoint"
+        ) from error
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

@@ -1,0 +1,76 @@
+"""The folder of a run: its metrics, its claim, a full disk."""
+
+import errno
+import json
+
+import pytest
+
+from configs import default
+from srcnn_jax import workdir
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    metrics = workdir.Metrics(tmp_path, 0)
+    for step in range(1, 5):
+        metrics.write(step, loss=1.0 / step)
+    metrics.write(4, psnr=30.0)
+    metrics.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # torn by a kill
+
+    resumed = workdir.Metrics(tmp_path, 3)
+    assert resumed.first == {"loss": 1.0}
+    assert resumed.largest == {"loss": 1.0}
+    resumed.write(4, loss=0.5)
+    resumed.close()
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+    assert lines(tmp_path)[-1] == {"step": 4, "loss": 0.5}
+
+
+def test_metrics_of_other_processes_are_counted_but_not_written(tmp_path):
+    metrics = workdir.Metrics(None, 0)
+    metrics.write(1, loss=2.0)
+    metrics.close()
+    assert metrics.first == {"loss": 2.0}
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_config_is_an_error_that_names_the_fields(tmp_path):
+    config = default.get_config("x3")
+    workdir.claim(tmp_path, config, {"t91": ("here", "abc")}, {"command": ["main"]})
+    workdir.claim(tmp_path, config, {"t91": ("there", "abc")}, {})
+    assert json.loads((tmp_path / "run.json").read_text())["data"] == {"t91": ["there", "abc"]}
+    config.train.steps = 7
+    with pytest.raises(ValueError, match=r"differs in train\.steps \(11000 there, 7 now\)"):
+        workdir.claim(tmp_path, config, {"t91": ("here", "abc")}, {})
+
+
+def test_other_data_is_an_error(tmp_path):
+    config = default.get_config("x3")
+    workdir.claim(tmp_path, config, {"t91": ("here", "abc")}, {})
+    with pytest.raises(ValueError, match="begun on other data: t91"):
+        workdir.claim(tmp_path, config, {"t91": ("here", "abd")}, {})
+
+
+def test_json_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "eval.json"
+    workdir.write_json(path, {"psnr": 1.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        workdir.write_json(path, {"psnr": float("nan")})
+    assert workdir.read_json(path) == {"psnr": 1.5}
+    assert workdir.read_json(tmp_path / "none.json") is None
+
+
+def test_a_full_disk_is_explained():
+    with (
+        pytest.raises(OSError, match="the disk of runs/x3 is all but full: make room"),
+        workdir.explain_full_disk("runs/x3"),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("a line")
+    with pytest.raises(OSError, match="other"), workdir.explain_full_disk("runs/x3"):
+        raise OSError(errno.EACCES, "other") from None
