@@ -62,7 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     data.copies = (1.0,)  # sizes at which an image is used; FSRCNN: 1, .9, .8, .7, .6
 
     config.train = train = ml_collections.ConfigDict()
-    train.steps = 11_000  # updates of the weights
+    train.steps = 9_000  # updates of the weights
     train.batch_size = 64  # patches of an update, over all devices and processes
     train.devices = 0  # XLA devices over all processes; 0: one for each core, GPU or TPU core
     train.microbatch_size = 0  # patches of one gradient, on one device; 0: by device and patch
@@ -79,7 +79,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     optimizer.options = "momentum=0.9"  # its arguments but the rate: 'b1=0.9,nesterov=True'
     optimizer.precondition = True  # normalise gradients in their eigenbasis first (optimizer.py)
     optimizer.precondition_every = 50  # steps between two eigendecompositions
-    optimizer.learning_rate = 5e-4  # peak
+    optimizer.learning_rate = 1e-3  # peak
     optimizer.rate_unit = "mse"  # of a mean squared error, or Caffe's 'euclidean' loss
     optimizer.schedule = "cosine"  # to zero, or 'constant'
     optimizer.warmup_steps = 200  # steps of linear rise

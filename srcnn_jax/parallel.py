@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -144,6 +145,28 @@ def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
         devices=devices,
         donate_argnums=(0,),
     )
+
+
+def mean(tree: Any, axis_name: str | None) -> Any:
+    """Mean over the leading axis of arrays, and over the devices of `axis_name`, if there are any.
+
+    Neighbours are added in pairs, then pairs of pairs, so that the order of additions, and with it
+    the rounding, does not depend on how a power of two is shared by devices. The preconditioner
+    magnifies rounding in directions where the gradient is almost nil; without this, losses on 1
+    and 8 devices would differ by 0.1 % after some ten steps.
+    """
+
+    def mean_of_axis(x: jax.Array) -> jax.Array:
+        count = len(x)
+        while len(x) > 1:
+            left_over = x[len(x) // 2 * 2 :]
+            x = jnp.concatenate([x[: len(x) // 2 * 2 : 2] + x[1::2], left_over])
+        return x[0] / count
+
+    tree = jax.tree.map(mean_of_axis, tree)
+    if axis_name is None:
+        return tree
+    return jax.tree.map(mean_of_axis, jax.lax.all_gather(tree, axis_name))
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:

@@ -4,6 +4,7 @@ import itertools
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -100,3 +101,23 @@ def test_prefetch_keeps_the_order_of_patches():
     back = np.asarray(sharded).swapaxes(0, 1).reshape(2, 8)
     np.testing.assert_array_equal(back, batch)
     assert list(itertools.chain(*np.asarray(sharded)[1])) == [2, 3, 10, 11]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 13])
+def test_mean(count):
+    values = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    expected = values.astype(np.float64).mean(0)
+    np.testing.assert_allclose(parallel.mean(jnp.asarray(values), None), expected, rtol=1e-5)
+
+
+def test_mean_is_the_same_to_the_bit_on_any_number_of_devices():
+    values = np.random.default_rng(0).normal(size=(64, 1000)).astype(np.float32)
+    whole = parallel.mean(jnp.asarray(values), None)
+    for devices in (2, 4, 8):
+        mean = jax.pmap(
+            lambda x: parallel.mean(x, parallel.AXIS),
+            parallel.AXIS,
+            devices=jax.devices()[:devices],
+        )
+        for copy in mean(values.reshape(devices, -1, 1000)):
+            np.testing.assert_array_equal(copy, whole)
