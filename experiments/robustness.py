@@ -1,4 +1,4 @@
-"""Does the default recipe hold for every network that people sweep? 1,000 steps of each, at x3.
+"""Does the default recipe hold for every network that people sweep? 600 steps of each, at x3.
 
     python -m experiments.robustness WORKDIR
 
@@ -28,7 +28,7 @@ NETWORKS = {
     "9-1-1-1-5": ((9, 1, 1, 1, 5), (64, 32, 32, 16)),
 }
 PADDINGS = ("same", "valid")
-STEPS = 1000
+STEPS = 600
 
 
 def matmul_rate() -> float:

@@ -1,0 +1,53 @@
+"""Tables 1 and 2 of the ECCV paper: every image of Set5 (x2, x3, x4) and Set14 (x3), 9-1-5 on T91.
+
+python -m experiments.eccv_tables WORKDIR --budget=short
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from experiments import study
+from srcnn_jax import paper
+
+RUNS = [study.Run(f"915_x{scale}", f"x{scale}") for scale in (2, 3, 4)]
+
+
+def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
+    """A row for each image that the paper lists, and one for each mean."""
+    rows = []
+    for (dataset, scale), published in paper.SRCNN_915_T91.items():
+        seeds = [result.scores[dataset] for result in results[f"915_x{scale}"]]
+        images = [
+            {row["name"].removesuffix("_GT"): row for row in seed["images"]} for seed in seeds
+        ]
+        mean = paper.SRCNN_915_T91_MEAN[dataset, scale].psnr
+        for name, psnr in {**published, "mean": mean}.items():
+            own = [
+                seed["mean"] if name == "mean" else by_name[name]
+                for seed, by_name in zip(seeds, images, strict=True)
+            ]
+            ours = [scores["srcnn"]["psnr"] for scores in own]
+            rows.append(
+                {
+                    "set": dataset,
+                    "scale": scale,
+                    "image": name,
+                    "bicubic": f"{own[0]['bicubic']['psnr']:.2f}",
+                    "SRCNN, paper": f"{psnr:.2f}",
+                    "SRCNN, ours": study.spread(ours),
+                    "difference": f"{statistics.mean(ours) - psnr:+.2f}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    choices = study.options(__doc__)
+    frame = table(study.train(RUNS, choices))
+    study.write(frame, "eccv_tables", "PSNR of every image in dB (ECCV, Tables 1 and 2)", choices)
+
+
+if __name__ == "__main__":
+    main()

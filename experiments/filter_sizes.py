@@ -1,0 +1,28 @@
+"""The filter-size study of the paper (TPAMI, section 4.3.2), 64-32 filters, Set5 x3.
+
+python -m experiments.filter_sizes WORKDIR --budget=short
+"""
+
+from experiments import study
+
+# PSNR after 8e8 patches of ImageNet.
+PUBLISHED: dict[str, float | None] = {
+    "9-1-5": 32.52,
+    "11-1-7": 32.57,
+    "9-3-5": 32.66,
+    "9-5-5": 32.75,
+}
+RUNS = [
+    study.Run(name, fields=study.shape(tuple(map(int, name.split("-"))), (64, 32)))
+    for name in PUBLISHED
+]
+
+
+def main() -> None:
+    choices = study.options(__doc__, seeds=3)
+    frame = study.compare(study.train(RUNS, choices), PUBLISHED)
+    study.write(frame, "filter_sizes", "Filter sizes f1-f2-f3, Set5 x3 (TPAMI, 4.3.2)", choices)
+
+
+if __name__ == "__main__":
+    main()

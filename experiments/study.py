@@ -1,0 +1,217 @@
+"""What the scripts for the paper's tables and figures share: train what is missing, write tables.
+
+A study is a plain list of `Run`s and a function that turns their results into a table. Finished
+runs are not trained again, unfinished ones go on from their checkpoint.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from srcnn_jax.models import weight_count
+from srcnn_jax.workdir import read_json
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: the config's own
+    ("default", "smoke"): 40,  # seconds
+    ("default", "short"): 3_000,  # minutes: 192,000 patches
+    ("default", "full"): 30_000,
+    ("paper", "smoke"): 40,
+    ("paper", "short"): 20_000,  # 2.6 million patches
+    ("paper", "full"): None,  # 8e8 patches, the paper's length
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One network to train.
+
+    Attributes:
+      name: of its folder, unique in the study.
+      words: of `configs/default.py`, without `paper`.
+      fields: those of the config that differ from the default.
+    """
+
+    name: str
+    words: str = "x3"
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+      folder: its workdir.
+      scores: by test set, the entry 'datasets' of its `eval.json`.
+      seconds, patches: of its training, evaluation not counted.
+      weights: number of weights of the network, without biases.
+    """
+
+    folder: pathlib.Path
+    scores: Mapping[str, Any]
+    seconds: float
+    patches: int
+    weights: int
+
+    def mean(self, dataset: str, metric: str = "psnr", method: str = "srcnn") -> float:
+        """Mean of a metric over a test set."""
+        return self.scores[dataset]["mean"][method][metric]
+
+
+def shape(kernel_sizes: Sequence[int], features: Sequence[int]) -> dict[str, str]:
+    """The config fields of an architecture."""
+    return {
+        "model.kernel_sizes": ",".join(map(str, kernel_sizes)),
+        "model.features": ",".join(map(str, features)),
+    }
+
+
+def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
+    """Reads the command line that all studies have; `seeds` is the default of --seeds."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workdir", type=pathlib.Path, help="folder of the runs and the tables")
+    parser.add_argument("--recipe", choices=("default", "paper"), default="default")
+    parser.add_argument("--budget", choices=("smoke", "short", "full"), default="short")
+    parser.add_argument(
+        "--seeds", type=int, default=seeds, help="runs of each network (%(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="config field for all runs",
+    )
+    return parser.parse_args()
+
+
+def train(runs: Sequence[Run], choices: argparse.Namespace) -> dict[str, list[Result]]:
+    """Trains every run with every seed, one after the other; exits with one line if one fails.
+
+    Returns:
+      The results by the name of the run, one for each seed.
+    """
+    results: dict[str, list[Result]] = {run.name: [] for run in runs}
+    for seed in range(choices.seeds):
+        for run in runs:
+            folder = choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
+            command = _command(run, seed, folder, choices)
+            print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
+            done = subprocess.run(
+                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            if done.returncode:
+                reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
+                sys.exit(f"{' '.join(command)} ended with {done.returncode}: {reason[0]}")
+            results[run.name].append(read(folder))
+    return results
+
+
+def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namespace) -> list[str]:
+    words = f"{run.words},paper" if choices.recipe == "paper" else run.words
+    fields = {"seed": seed, **run.fields}
+    steps = STEPS[choices.recipe, choices.budget]
+    if steps is not None:
+        fields["train.steps"] = steps
+        for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
+            fields[field] = max(20, steps // 400 * 20)
+    fields |= dict(text.split("=", 1) for text in choices.set)
+    return [
+        *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:{words}"),
+        f"--workdir={folder.absolute()}",
+        *(f"--config.{field}={value}" for field, value in fields.items()),
+    ]
+
+
+def read(folder: pathlib.Path) -> Result:
+    """The result of a finished workdir.
+
+    Raises:
+      FileNotFoundError: if it is not finished.
+    """
+    evaluation, config = read_json(folder / "eval.json"), read_json(folder / "config.json")
+    if evaluation is None or config is None:
+        raise FileNotFoundError(f"{folder} is not the workdir of a finished run")
+    model = config["model"]
+    channels = 1 if config["data"]["colour"] == "y" else 3
+    return Result(
+        folder,
+        evaluation["datasets"],
+        _seconds(folder, config["train"]["batch_size"]),
+        config["train"]["steps"] * config["train"]["batch_size"],
+        weight_count(model["kernel_sizes"], model["features"], channels),
+    )
+
+
+def _seconds(folder: pathlib.Path, batch_size: int) -> float:
+    """Seconds of training, with what its first dispatch took to compile."""
+    seconds, before = 0.0, 0
+    with (folder / "metrics.jsonl").open() as lines:
+        for line in map(json.loads, lines):
+            if "patches_per_second" in line:
+                seconds += (line["step"] - before) * batch_size / line["patches_per_second"]
+                before = line["step"]
+    return seconds
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """'32.70', or '32.70 ± 0.01' with the standard deviation of several seeds."""
+    text = f"{statistics.mean(values):.{digits}f}"
+    return f"{text} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else text
+
+
+def compare(
+    results: Mapping[str, Sequence[Result]],
+    published: Mapping[str, float | None],
+    dataset: str = "set5",
+) -> pd.DataFrame:
+    """A row for each network: PSNR on a test set beside the paper's, difference, cost."""
+    rows = []
+    for name, seeds in results.items():
+        psnr = [result.mean(dataset) for result in seeds]
+        paper = published.get(name)
+        rows.append(
+            {
+                "network": name,
+                "weights": seeds[0].weights,
+                "paper, dB": "–" if paper is None else f"{paper:.2f}",
+                "ours, dB": spread(psnr),
+                "difference": "–" if paper is None else f"{statistics.mean(psnr) - paper:+.2f}",
+                "seeds": len(seeds),
+                "patches": seeds[0].patches,
+                "seconds": round(statistics.mean(result.seconds for result in seeds)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespace) -> None:
+    """Prints the table, and writes it as `name`.md, .csv and .tex into the workdir."""
+    command = f"python -m experiments.{name} WORKDIR" + "".join(
+        f" --{key}={value}"
+        for key, value in (
+            ("recipe", choices.recipe),
+            ("budget", choices.budget),
+            ("seeds", choices.seeds),
+            *(("set", text) for text in choices.set),
+        )
+    )
+    markdown = frame.to_markdown(index=False, disable_numparse=True)
+    text = f"{title}\n\n`{command}`\n\n{markdown}\n"
+    choices.workdir.mkdir(parents=True, exist_ok=True)
+    path = choices.workdir / f"{name}_{choices.recipe}_{choices.budget}"
+    path.with_suffix(".md").write_text(text)
+    frame.to_csv(path.with_suffix(".csv"), index=False)
+    frame.to_latex(path.with_suffix(".tex"), index=False, escape=True)
+    print(text)
