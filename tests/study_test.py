@@ -4,9 +4,10 @@ import argparse
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
-from experiments import depth, eccv_tables, filter_sizes, n1_n2, study, tables_2_3_4
+from experiments import depth, eccv_tables, filter_sizes, filters, n1_n2, study, tables_2_3_4
 from srcnn_jax import paper
 
 STUDIES = (depth, eccv_tables, filter_sizes, n1_n2, tables_2_3_4)
@@ -104,3 +105,15 @@ def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
     bad = study.Run("bad", fields={"model.kernel_sizes": "9,2,5"})
     with pytest.raises(SystemExit, match=r"ended with 1: error: kernel sizes must be odd"):
         study.train([bad], choices(tmp_path))
+
+
+def test_filters_are_shown_by_their_variance():
+    kernel = np.zeros((9, 9, 1, 10), np.float32)
+    kernel[4, 4, 0, 3] = 1.0
+    kernel[0, 0, 0, 7] = -2.0
+    picture = filters.mosaic(kernel)
+    assert picture.shape == (2 * 54 + 4, 8 * 54 + 7 * 4)
+    assert picture[0, 0] == 0  # filter 7: its one weight is its smallest
+    assert picture[20, 20] == 255
+    assert picture[4 * 6, 58 + 4 * 6] == 255  # filter 3
+    assert picture[0, 58] == 0
