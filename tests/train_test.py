@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import train, weights
+from srcnn_jax import models, train, weights
 
 
 def lines(workdir) -> list[dict]:
@@ -82,6 +82,25 @@ def test_microbatches_and_many_steps_change_nothing(tiny_config):
     np.testing.assert_allclose(many_losses, losses, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(many.params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", ["x3", "x3,valid", "x3,955"])
+def test_a_step_on_a_cpu_is_eight_matrix_products(words):
+    """The fast form: 3 forward, 3 for the kernels, 2 for the hidden layers; no convolution."""
+    from configs import default
+
+    config = default.get_config(words)
+    config.optimizer.precondition = False
+    state = train.create_train_state(config)
+    margin = models.margin(config.model.kernel_sizes, config.model.padding)
+    batch = {
+        "input": np.zeros((2, 45, 45, 1), np.float32),
+        "label": np.zeros((2, 45 - 2 * margin, 45 - 2 * margin, 1), np.float32),
+    }
+    step = jax.jit(lambda s, b: train.train_step(s, b, microbatches=2)).lower(state, batch)
+    compiled = step.compile().as_text()
+    assert step.as_text().count("stablehlo.dot_general") == compiled.count(" dot(") == 8
+    assert " convolution(" not in compiled
 
 
 def test_a_run_leaves_everything(tiny_config, tmp_path, photographs, capsys):
