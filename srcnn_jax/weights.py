@@ -3,16 +3,16 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from srcnn_jax import models
+from srcnn_jax import mat_weights, models, onnx_weights, torch_weights
 
 COLOURS = {"y": 1, "ycbcr": 3, "rgb": 3}  # what the network sees, and in how many channels
 PRETRAINED = Path(__file__).parent / "pretrained"
+_TORCH = (".pth", ".pt", ".pth.tar")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +50,17 @@ class Weights:
         for before, after in itertools.pairwise(shapes):
             if before[3] != after[2]:
                 raise ValueError(
-                    f"a layer with {before[3]} filters is followed by one for {after[2]}"
+                    f"a layer with {before[3]} filters is followed by one for {after[2]}: "
+                    "is a layer missing?"
                 )
-        if COLOURS.get(self.colour) != shapes[0][2] or shapes[0][2] != shapes[-1][3]:
+        if shapes[0][2] != shapes[-1][3]:
             raise ValueError(
-                f"a network from {shapes[0][2]} to {shapes[-1][3]} channels "
-                f"does not fit the colour {self.colour!r}"
+                f"its last layer gives {shapes[-1][3]} channels, its first takes {shapes[0][2]}: "
+                "is a layer missing?"
+            )
+        if COLOURS.get(self.colour) != shapes[0][2]:
+            raise ValueError(
+                f"a network for {shapes[0][2]} channels does not fit the colour {self.colour!r}"
             )
         models.check_architecture(self.kernel_sizes, self.features, shapes[0][2], self.padding)
 
@@ -76,8 +81,15 @@ class Weights:
 def load(path: str | os.PathLike) -> Weights:
     """Reads a weight file, or the `weights.safetensors` of a finished workdir.
 
+    Nothing in a file is ever executed. What a file does not say is taken to be as usual where it
+    comes from: the authors' `.mat` files are for valid convolutions; files of PyTorch, and
+    safetensors by others, for zero padding ('same'), which most repositories use. Three channels
+    are taken for RGB. `convert` writes a file that says otherwise.
+
     Args:
-      path: `.safetensors` (ours), `.mat` (the authors' layout), or a workdir.
+      path: `.safetensors` (ours, or of PyTorch's names and order of axes), `.mat` (the authors'
+        layout), `.pth`, `.pt` or `.pth.tar` (a PyTorch state_dict; `torch_weights` has the names),
+        or a workdir.
 
     Raises:
       FileNotFoundError: if it does not exist, or the workdir is not finished.
@@ -93,15 +105,16 @@ def load(path: str | os.PathLike) -> Weights:
             )
     if not path.exists():
         raise FileNotFoundError(f"there is no weight file {path}")
-    readers = {".safetensors": _load_safetensors, ".mat": _load_mat}
-    if path.suffix not in readers:
-        raise ValueError(f"{path}: the name of a weight file ends in {' or '.join(readers)}")
+    suffix = _suffix(path, _READERS)
     try:
-        return readers[path.suffix](path)
-    except OSError:
-        raise
+        return _READERS[suffix](path)
     except Exception as error:  # what a damaged file makes a parser raise is not documented
-        raise ValueError(f"{path} is not a usable weight file: {error}") from error
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not a parser
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"it has no {reason}"
+        raise ValueError(f"{path} is not a usable weight file: {reason}") from error
 
 
 def load_pretrained(scale: int) -> Weights:
@@ -121,18 +134,21 @@ def load_pretrained(scale: int) -> Weights:
 
 
 def save(path: str | os.PathLike, weights: Weights, notes: Mapping[str, str] | None = None) -> None:
-    """Writes `weights` as safetensors, atomically.
+    """Writes `weights`, atomically, in the form that the end of the name says.
 
-    Tensors are `conv1.kernel`, `conv1.bias`, ...; the header's metadata has kernel_sizes,
-    features, padding, scale and colour, and `notes` (strings: how it was trained).
+    - `.safetensors`: tensors `conv1.kernel`, `conv1.bias`, ...
+    - `.mat`: for the authors' `SRCNN.m`.
+    - `.pth`, `.pt`, `.pth.tar`: a state_dict of conv1.weight (out, in, f, f), conv1.bias, ...
+    - `.onnx`: the network as `predict.predict` applies it.
+
+    All but `.mat` also hold kernel_sizes, features, padding, scale, colour, and `notes` (strings:
+    how it was trained), of which programs other than this one take no notice.
+
+    Raises:
+      ValueError: if the form cannot express this network, or there is no such form.
+      OSError: if the file cannot be written.
     """
-    from safetensors.numpy import save as to_bytes
-
-    tensors = {
-        f"{layer}.{name}": np.ascontiguousarray(value, np.float32)
-        for layer, values in weights.params.items()
-        for name, value in values.items()
-    }
+    path = Path(path)
     metadata = {
         **(notes or {}),
         "format": "srcnn_jax",
@@ -142,10 +158,43 @@ def save(path: str | os.PathLike, weights: Weights, notes: Mapping[str, str] | N
         "scale": str(weights.scale or ""),
         "colour": weights.colour,
     }
-    path = Path(path)
+    content = _ENCODERS[_suffix(path, _ENCODERS)](weights, metadata)
     partial = path.with_name(path.name + f".partial{os.getpid()}")
-    partial.write_bytes(to_bytes(tensors, metadata))
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _suffix(path: Path, known: Iterable[str]) -> str:
+    """The one of `known` that the file's name ends in; ValueError if none."""
+    for suffix in known:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise ValueError(f"{path}: the name of a weight file ends in {', '.join(known)}")
+
+
+def _from_metadata(
+    params: Mapping[str, Mapping[str, np.ndarray]], metadata: Mapping[str, str]
+) -> Weights:
+    """The network of a file by `save`; ValueError if its metadata is not whole."""
+    missing = {"padding", "scale", "colour"} - set(metadata)
+    if missing:
+        raise ValueError(f"its header does not say the {' and the '.join(sorted(missing))}")
+    scale = metadata["scale"]
+    return Weights(params, metadata["padding"], int(scale) if scale else None, metadata["colour"])
+
+
+def _from_torch(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Weights:
+    """A network by PyTorch's names, of ours or of others."""
+    params = torch_weights.to_params(tensors)
+    if metadata.get("format") == "srcnn_jax":
+        return _from_metadata(params, metadata)
+    channels = params["conv1"]["kernel"].shape[2]
+    return Weights(params, "same", colour="rgb" if channels == 3 else "y")
 
 
 def _load_safetensors(path: Path) -> Weights:
@@ -155,40 +204,54 @@ def _load_safetensors(path: Path) -> Weights:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata.get("format") != "srcnn_jax":
-        raise ValueError("its header does not say that srcnn_jax wrote it")
+        return _from_torch(tensors, metadata)
     params: dict[str, dict[str, np.ndarray]] = {}
     for name, value in tensors.items():
         layer, _, kind = name.partition(".")
         params.setdefault(layer, {})[kind] = value.astype(np.float32)
-    scale = metadata["scale"]
-    return Weights(params, metadata["padding"], int(scale) if scale else None, metadata["colour"])
+    return _from_metadata(params, metadata)
 
 
-def _load_mat(path: Path) -> Weights:
-    """The authors' layout (`SRCNN.m`), for any number of layers; it is for valid convolutions.
+def _encode_safetensors(weights: Weights, metadata: dict[str, str]) -> bytes:
+    from safetensors.numpy import save as to_bytes
 
-    The first weights are (f*f, n1), the middle ones (in, f*f, out), the last (in, f*f); taps are
-    in MATLAB's column-major order, biases (n, 1).
-    """
-    import scipy.io
+    tensors = {
+        f"{layer}.{name}": np.ascontiguousarray(value, np.float32)
+        for layer, values in weights.params.items()
+        for name, value in values.items()
+    }
+    return to_bytes(tensors, metadata)
 
-    content: dict[str, Any] = scipy.io.loadmat(path)
-    count = sum(name.startswith("weights_conv") for name in content)
-    if count < 2:
-        raise ValueError("it has no weights_conv1, weights_conv2, ...")
-    params = {}
-    for index in range(1, count + 1):
-        taps = np.asarray(content[f"weights_conv{index}"], np.float32)
-        if index == 1:
-            taps = taps[None]  # (1, f*f, n1)
-        if index == count:
-            taps = taps[..., None]  # (n, f*f, 1)
-        size = round(taps.shape[1] ** 0.5)
-        fan_in, fan_out = taps.shape[0], taps.shape[2]
-        # (in, column, row, out) to (row, column, in, out)
-        kernel = taps.reshape(fan_in, size, size, fan_out).transpose(2, 1, 0, 3)
-        params[f"conv{index}"] = {
-            "kernel": np.ascontiguousarray(kernel),
-            "bias": np.asarray(content[f"biases_conv{index}"], np.float32).ravel(),
-        }
-    return Weights(params, padding="valid")
+
+def _encode_mat(weights: Weights, metadata: Mapping[str, str]) -> bytes:
+    del metadata  # there is no place for it
+    if models.margin(weights.kernel_sizes, "valid") != models.margin(
+        weights.kernel_sizes, weights.padding
+    ):
+        raise ValueError(
+            f"the authors' .mat files are for valid padding, not {weights.padding!r}: SRCNN.m "
+            "repeats the border where this network saw zeros (to write it all the same: "
+            "convert with --padding=valid)"
+        )
+    return mat_weights.encode(weights.params)
+
+
+def _encode_torch(weights: Weights, metadata: Mapping[str, str]) -> bytes:
+    return torch_weights.encode(torch_weights.from_params(weights.params), metadata)
+
+
+def _encode_onnx(weights: Weights, metadata: Mapping[str, str]) -> bytes:
+    return onnx_weights.encode(weights.layers, weights.padding, metadata)
+
+
+_READERS: dict[str, Callable[[Path], Weights]] = {
+    ".safetensors": _load_safetensors,
+    ".mat": lambda path: Weights(mat_weights.read(path), padding="valid"),
+    **dict.fromkeys(_TORCH, lambda path: _from_torch(*torch_weights.read(path))),
+}
+_ENCODERS: dict[str, Callable[[Weights, dict[str, str]], bytes]] = {
+    ".safetensors": _encode_safetensors,
+    ".mat": _encode_mat,
+    **dict.fromkeys(_TORCH, _encode_torch),
+    ".onnx": _encode_onnx,
+}

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from srcnn_jax import datasets, evaluate, image, metrics, paper, weights
+from srcnn_jax.predict import predict
 
 IDENTITY = weights.Weights(
     {
@@ -99,6 +100,18 @@ def test_the_authors_weights(data_dir, oracle_dir, file, scale, set5, set14):
         for row in result["set5"]["images"]:
             name = row["name"].removesuffix("_GT")
             assert row["srcnn"]["psnr"] == pytest.approx(published[name], abs=0.02)
+
+
+def test_the_authors_955_network_on_bsd200(data_dir, oracle_dir):
+    """27.180 dB and .7971, in full-range grey; bicubic is tested above."""
+    network = weights.load(oracle_dir / "authors_weights" / "srcnn_955_imagenet_x3.mat")
+    scores = []
+    for test in evaluate.create_test_images(datasets.load("bsd200", data_dir=data_dir), 3, "y"):
+        output = predict(network, test.enlarged)
+        output = evaluate.to_luminance(output, "y", test.luminance)
+        scores.append(evaluate.score(test.truth, output, 3))
+    assert np.mean([score["psnr"] for score in scores]) == pytest.approx(27.180, abs=0.005)
+    assert np.mean([score["ssim"] for score in scores]) == pytest.approx(0.7971, abs=0.0005)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

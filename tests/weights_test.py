@@ -1,5 +1,8 @@
 """Weight files: round trips, the authors' layout, and files that are no weights."""
 
+import json
+import struct
+
 import numpy as np
 import pytest
 import scipy.io
@@ -74,7 +77,7 @@ def test_authors_files(oracle_dir):
         assert (loaded.kernel_sizes, loaded.features) == architecture
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".mat"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".mat", ".pth"])
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x00" * 100])
 def test_rubbish(tmp_path, suffix, content):
     path = tmp_path / f"w{suffix}"
@@ -91,12 +94,86 @@ def test_truncated(tmp_path):
         weights.load(path)
 
 
+def write_safetensors(path, tensors, metadata=None):
+    """A file of raw blocks: {name: (dtype, shape, bytes)}."""
+    header, data = {"__metadata__": metadata or {}}, b""
+    for name, (dtype, shape, block) in tensors.items():
+        end = len(data) + len(block)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), end]}
+        data += block
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+@pytest.mark.parametrize("form", ["F32", "F16", "BF16", "F64"])
+def test_safetensors_of_others(tmp_path, form):
+    """PyTorch's names, in an order that is not the network's, and PyTorch's order of axes."""
+    params = create(channels=3)
+    tensors, kept = {}, {}
+    for index, name in ((2, "reconstruction"), (0, "features.0"), (1, "map.0")):
+        layer = params[f"conv{index + 1}"]
+        for kind, value in (
+            ("weight", layer["kernel"].transpose(3, 2, 0, 1)),
+            ("bias", layer["bias"]),
+        ):
+            bits = np.ascontiguousarray(value).view(np.uint32) & 0xFFFF0000  # what bfloat16 keeps
+            value = bits.view(np.float32)
+            if form == "F16":
+                value = value.astype(np.float16)
+            block = {"BF16": (bits >> 16).astype("<u2"), "F64": value.astype("<f8")}.get(
+                form, value
+            )
+            tensors[f"{name}.{kind}"] = (form, value.shape, block.tobytes())
+            kept[index, kind] = value.astype(np.float32)
+    write_safetensors(tmp_path / "w.safetensors", tensors)
+    loaded = weights.load(tmp_path / "w.safetensors")
+    assert (loaded.padding, loaded.scale, loaded.colour) == ("same", None, "rgb")
+    for index, layer in enumerate(loaded.layers):
+        np.testing.assert_array_equal(layer["kernel"].transpose(3, 2, 0, 1), kept[index, "weight"])
+        np.testing.assert_array_equal(layer["bias"], kept[index, "bias"])
+
+
+def test_bad_safetensors(tmp_path):
+    path = tmp_path / "w.safetensors"
+    ours = {"format": "srcnn_jax", "padding": "same", "scale": "3", "colour": "y"}
+
+    def check(message, metadata=ours, **changes):
+        tensors = {}
+        for layer, values in create().items():
+            for kind, value in values.items():
+                tensors[f"{layer}.{kind}"] = ("F32", value.shape, value.tobytes())
+        tensors.update({name.replace("_", "."): value for name, value in changes.items()})
+        tensors = {name: value for name, value in tensors.items() if value}
+        write_safetensors(path, tensors, metadata)
+        with pytest.raises(ValueError, match=message) as caught:
+            weights.load(path)
+        assert str(caught.value).startswith(f"{path} is not a usable weight file: ")
+        assert "\n" not in str(caught.value)
+
+    nan = np.full(3, np.nan, np.float32).tobytes()
+    check("invalid shape", conv2_bias=("F32", [4], nan))
+    check("conv2 holds values that are not finite", conv2_bias=("F32", [3], nan))
+    check("conv2 has a kernel .* bias of shape", conv2_bias=("F32", [1, 3], nan))
+    check("its layers are conv1, conv3", conv2_bias=None, conv2_kernel=None)
+    check("its layers are .*, each with a kernel and a bias", conv2_bias=None)
+    check(
+        r"conv1 has a kernel of shape \(4, 1, 3, 3\)", conv1_kernel=("F32", [4, 1, 3, 3], 12 * nan)
+    )
+    check("does not say the colour and the scale", {"format": "srcnn_jax", "padding": "same"})
+    check("padding is 'same' or 'valid'", {**ours, "padding": "full"})
+    check("conv1.kernel is no layer's weight or bias", {})
+
+
 def test_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weight file"):
         weights.load(tmp_path / "w.safetensors")
     with pytest.raises(FileNotFoundError, match="not finished"):
         weights.load(tmp_path)
     (tmp_path / "w.pkl").write_bytes(b"x")
+    with pytest.raises(ValueError, match="ends in"):
+        weights.save(tmp_path / "w.pkl", weights.Weights(create()))
+    with pytest.raises(OSError, match=r"w\.mat cannot be written"):
+        weights.save(tmp_path / "none" / "w.mat", weights.Weights(create(), "valid"))
     with pytest.raises(ValueError, match="ends in"):
         weights.load(tmp_path / "w.pkl")
 
