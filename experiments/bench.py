@@ -1,0 +1,265 @@
+"""How fast it is, beside whatever peers are installed (requirements-bench.txt), interleaved.
+
+    python -m experiments.bench train|predict|pipeline|startup [--rounds=N] [--output=FILE.json]
+
+Every contestant is a process of its own (`bench_workers.py`) that waits while the others work. A
+round gives each the same number of units in turn, and NumPy's matrix product too. What is printed
+is the median over the rounds with its quartiles, the ratio to the best peer, and the fraction of
+the measured matrix-product rate. Times of different machines, or of two runs, do not compare;
+ratios do.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from srcnn_jax.parallel import available_cores
+
+ROOT = pathlib.Path(__file__).parents[1]
+# PyTorch takes a third longer with the allocator's default habit of giving memory back at once.
+TUNED = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+PRODUCT_FLOP = 2 * 2048**3
+NETWORKS = ((9, 1, 5), (9, 5, 5))
+FEATURES = (64, 32)
+
+
+class Worker:
+    """A contestant's process."""
+
+    def __init__(self, function: str, arguments: Mapping[str, Any], environment=None):
+        command = [sys.executable, "-m", "experiments.bench_workers", function]
+        self._process = subprocess.Popen(
+            [*command, json.dumps({"cores": available_cores(), **arguments})],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+        self.missing = self._answer().get("missing")
+
+    def seconds(self, units: int) -> float:
+        """Lets it work; seconds for one unit."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{units}\n")
+        self._process.stdin.flush()
+        return self._answer()["seconds"] / units
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"missing": "it ended at its start"}
+
+
+def compete(
+    title: str, contestants: Mapping[str, Worker], units: int, rounds: int, flop: float
+) -> dict[str, Any]:
+    """Runs the rounds and prints the table; names that begin with 'ours' are not peers.
+
+    Args:
+      title: of the table.
+      contestants: their processes by name; stopped at the end.
+      units: of work in a round.
+      rounds: how many.
+      flop: floating-point operations of one unit, counted for direct convolution.
+    """
+    product = Worker("matrix_product", {})
+    present = {name: worker for name, worker in contestants.items() if not worker.missing}
+    times: dict[str, list[float]] = {name: [] for name in present}
+    products = []
+    for _ in range(rounds):
+        products.append(product.seconds(5))
+        for name, worker in present.items():
+            times[name].append(worker.seconds(units))
+    for worker in (product, *contestants.values()):
+        worker.stop()
+    rate = PRODUCT_FLOP / statistics.median(products)
+    peers = [statistics.median(each) for name, each in times.items() if not name.startswith("ours")]
+    print(f"\n{title}\nmatrix product {rate / 1e9:.0f} GF/s, {rounds} rounds of {units}")
+    result: dict[str, Any] = {"title": title, "matrix_product_gflops": rate / 1e9, "times_ms": {}}
+    for name, worker in contestants.items():
+        if worker.missing:
+            print(f"  {name:28} missing: {worker.missing}")
+            continue
+        low, median, high = statistics.quantiles(times[name], n=4)
+        ratio = f"{min(peers) / median:5.2f} x best peer" if peers else ""
+        print(
+            f"  {name:28} {1e3 * median:8.1f} ms ({1e3 * low:.1f} to {1e3 * high:.1f})  {ratio}  "
+            f"{flop / median / rate:4.0%} of the matrix product"
+        )
+        result["times_ms"][name] = [1e3 * seconds for seconds in times[name]]
+    return result
+
+
+def layer_flop(kernel_sizes, padding: str, height: int, width: int) -> list[float]:
+    """Multiplications and additions of each layer's forward pass over (height, width)."""
+    widths = (1, *FEATURES, 1)
+    flop = []
+    for index, size in enumerate(kernel_sizes):
+        if padding == "valid":
+            height, width = height - size + 1, width - size + 1
+        flop.append(2.0 * height * width * size**2 * widths[index] * widths[index + 1])
+    return flop
+
+
+def train(rounds: int) -> list[dict[str, Any]]:
+    """A training step: 128 patches of 33 x 33, valid, and the default's 64 of 45 x 45, same."""
+    results = []
+    cases = [(net, *case) for net in NETWORKS for case in (("valid", 33, 128), ("same", 45, 64))]
+    for kernel_sizes, padding, patch, batch in cases:
+        case = {
+            "kernel_sizes": kernel_sizes,
+            "padding": padding,
+            "patch_size": patch,
+            "batch_size": batch,
+        }
+        contestants = {
+            "ours, SGD": Worker("train_ours", {**case, "precondition": False}),
+            "ours, preconditioned": Worker("train_ours", {**case, "precondition": True}),
+            "PyTorch, tuned": Worker("train_torch", {**case, "compile": False}, TUNED),
+            "PyTorch, compiled, tuned": Worker("train_torch", {**case, "compile": True}, TUNED),
+        }
+        first, *others = layer_flop(kernel_sizes, padding, patch, patch)
+        # Forward, and two products back for all but the first layer, whose input needs no gradient.
+        flop = batch * (2 * first + 3 * sum(others))
+        name = "-".join(map(str, kernel_sizes))
+        title = f"training step, {name}, {padding}, {batch} patches of {patch}"
+        results.append(compete(title, contestants, 20, rounds, flop))
+    return results
+
+
+def predict(rounds: int) -> list[dict[str, Any]]:
+    """Restoring an image in memory, at 510 x 510 and 1920 x 1080, zero and replicate borders."""
+    import jax
+    import numpy as np
+
+    from configs import default
+    from srcnn_jax import convert, weights
+    from srcnn_jax.train import create_model
+
+    results = []
+    sizes = ((510, 510), (1080, 1920))
+    with tempfile.TemporaryDirectory() as folder:
+        for kernel_sizes, padding in itertools.product(NETWORKS, ("same", "valid")):
+            name = "-".join(map(str, kernel_sizes))
+            config = default.get_config(f"x3,{padding}")
+            config.model.kernel_sizes, config.model.initializer = kernel_sizes, "he"
+            params = create_model(config).init(jax.random.key(0), np.zeros((1, 33, 33, 1)))
+            params = jax.tree.map(np.asarray, params["params"])
+            path = pathlib.Path(folder, f"{name}_{padding}.safetensors")
+            weights.save(path, weights.Weights(params, padding, 3))
+            onnx = path.with_suffix(".onnx")
+            try:
+                convert.convert(path, onnx)
+            except ValueError as error:
+                print(f"no ONNX peers: {error}")
+            for height, width in sizes:
+                case = {
+                    "weights": str(path),
+                    "onnx": str(onnx),
+                    "kernel_sizes": kernel_sizes,
+                    "padding": padding,
+                    "height": height,
+                    "width": width,
+                }
+                contestants = {
+                    "ours": Worker("predict_ours", case),
+                    "PyTorch, tuned": Worker("predict_torch", case, TUNED),
+                    "onnxruntime": Worker("predict_onnxruntime", case),
+                    "OpenVINO": Worker("predict_openvino", case),
+                }
+                flop = sum(layer_flop(kernel_sizes, "same", height, width))
+                title = f"restoring {width}x{height}, {name}, {padding}"
+                results.append(compete(title, contestants, 5, rounds, flop))
+    return results
+
+
+def pipeline(rounds: int) -> list[dict[str, Any]]:
+    """Training through tf.data against one fixed batch: `pipeline_overhead.py`."""
+    command = [sys.executable, "-m", "experiments.pipeline_overhead"]
+    command += ["--config=configs/default.py:x3", f"--pairs={rounds}"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    print(done.stdout, end="")
+    return [{"title": "pipeline over fixed batch", "output": done.stdout.strip()}]
+
+
+def startup(rounds: int) -> list[dict[str, Any]]:
+    """Seconds from a command to its answer, with an empty and with a filled compilation cache."""
+    python = [sys.executable]
+    picture = "experiments/results/before_bicubic_srcnn.png"
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        upscale = [*python, "-m", "srcnn_jax.upscale", picture, "--scale=2", f"-o={folder}/a.png"]
+        main = [*python, "-m", "srcnn_jax.main", "--config=configs/default.py:x3,runlocal"]
+        commands = {
+            "import srcnn_jax": [*python, "-c", "import srcnn_jax"],
+            "main --help": [*python, "-m", "srcnn_jax.main", "--help"],
+            "upscale --help": [*python, "-m", "srcnn_jax.upscale", "--help"],
+            "upscale, nothing compiled": upscale,
+            "upscale again": upscale,
+            "main to its first steps, nothing compiled": main,
+            "main to its first steps, again": main,
+        }
+        for name, command in commands.items():
+            seconds = []
+            for index in range(rounds):
+                new = f"{folder}/cache{index}" if "nothing compiled" in name else f"{folder}/cache0"
+                workdir = f"--workdir={folder}/{name}{index}"
+                seconds.append(_seconds_to_answer(command, workdir, {"XDG_CACHE_HOME": new}))
+            print(f"  {name:42} {statistics.median(seconds):6.2f} s")
+            results.append({"title": name, "seconds": seconds})
+    return results
+
+
+def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, str]) -> float:
+    """Seconds until a command ends, or until `main` has made its first steps."""
+    training = command[2:3] == ["srcnn_jax.main"] and "--help" not in command
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [*command, workdir, "--config.train.log_every=10"] if training else command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if training and "loss" in line:
+                process.kill()
+                break
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    benchmarks = {"train": train, "predict": predict, "pipeline": pipeline, "startup": startup}
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("benchmark", choices=benchmarks)
+    parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
+    parser.add_argument("--output", type=pathlib.Path, help="JSON file for the single times")
+    choices = parser.parse_args()
+    results = benchmarks[choices.benchmark](choices.rounds)
+    if choices.output:
+        choices.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

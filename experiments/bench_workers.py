@@ -1,0 +1,226 @@
+"""What `experiments.bench` compares: one function for each contestant, run in a process of its own.
+
+    python -m experiments.bench_workers FUNCTION JSON_ARGUMENTS
+
+A function gets the arguments, prepares, and returns the work of one unit (a training step, or the
+restoration of an image). The process then reads numbers of units from its standard input and
+answers with the seconds that they took.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Work = Callable[[int], None]  # does so many units
+STEPS_PER_DISPATCH = 5
+
+
+def matrix_product(_: dict[str, Any]) -> Work:
+    """NumPy's fp32 matrix product of 2048 x 2048: what times are compared with."""
+    a = np.ones((2048, 2048), np.float32)
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            np.matmul(a, a)
+
+    return work
+
+
+def train_ours(arguments: dict[str, Any]) -> Work:
+    """The project's own train step, devices, prefetch and tf.data pipeline."""
+    from configs import default
+    from srcnn_jax import input_pipeline, models, parallel, train
+
+    config = default.get_config(f"x3,{arguments['padding']}")
+    config.update_from_flattened_dict(
+        {
+            "model.kernel_sizes": tuple(arguments["kernel_sizes"]),
+            "data.patch_size": arguments["patch_size"],
+            "train.batch_size": arguments["batch_size"],
+            "optimizer.precondition": arguments["precondition"],
+            "optimizer.learning_rate": 1e-4,
+        }
+    )
+    parallel.start(config.train.batch_size, 0)
+    devices = parallel.choose_devices(config.train.batch_size, 0)
+    microbatches = train.microbatch_count(config, config.train.batch_size // len(devices))
+    run = parallel.pmap_steps(
+        functools.partial(train.train_steps, microbatches=microbatches, axis_name=parallel.AXIS),
+        devices,
+    )
+    batches = parallel.prefetch_to_devices(
+        input_pipeline.batches(
+            train.load_data(config).source,
+            patch_size=config.data.patch_size,
+            margin=models.margin(config.model.kernel_sizes, config.model.padding),
+            stride=config.data.stride,
+            augment=config.data.augment,
+            batch_size=config.train.batch_size,
+            seed=0,
+            steps=range(10**9),
+            steps_per_dispatch=STEPS_PER_DISPATCH,
+        ),
+        devices,
+    )
+    state = parallel.replicate(train.create_train_state(config), devices)
+
+    def work(count: int) -> None:
+        nonlocal state
+        for _ in range(count // STEPS_PER_DISPATCH):
+            state, losses = run(state, next(batches))
+            losses.block_until_ready()
+
+    return work
+
+
+def train_torch(arguments: dict[str, Any]) -> Work:
+    """PyTorch, channels last, on one batch in memory (no data pipeline at all)."""
+    import torch
+
+    torch.set_num_threads(arguments["cores"])
+    torch.manual_seed(0)
+    network = _torch_network(arguments).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9)
+    side = arguments["patch_size"]
+    x = torch.rand(arguments["batch_size"], 1, side, side).to(memory_format=torch.channels_last)
+    y = torch.rand_like(network(x).detach())
+
+    def loss_of(x, y):
+        return torch.nn.functional.mse_loss(network(x), y)
+
+    loss_fn = torch.compile(loss_of) if arguments["compile"] else loss_of
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            optimizer.zero_grad(set_to_none=True)
+            loss_fn(x, y).backward()
+            optimizer.step()
+
+    return work
+
+
+def _torch_network(arguments: dict[str, Any]):
+    from torch import nn
+
+    first, middle, last = arguments["kernel_sizes"]
+    padding = "same" if arguments["padding"] == "same" else 0
+    return nn.Sequential(
+        nn.Conv2d(1, 64, first, padding=padding),
+        nn.ReLU(),
+        nn.Conv2d(64, 32, middle, padding=padding),
+        nn.ReLU(),
+        nn.Conv2d(32, 1, last, padding=padding),
+    )
+
+
+def predict_ours(arguments: dict[str, Any]) -> Work:
+    """`srcnn_jax.predict` as the commands use it."""
+    from srcnn_jax import weights
+    from srcnn_jax.predict import predict
+
+    network = weights.load(arguments["weights"])
+    x = _picture(arguments)
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            predict(network, x)
+
+    return work
+
+
+def predict_torch(arguments: dict[str, Any]) -> Work:
+    """PyTorch, channels last; 'valid' networks on the replicate-padded image."""
+    import torch
+
+    from srcnn_jax import models, weights
+
+    torch.set_num_threads(arguments["cores"])
+    trained = weights.load(arguments["weights"])
+    network = _torch_network(arguments).to(memory_format=torch.channels_last).eval()
+    tensors = {}
+    for index, values in enumerate(trained.layers):
+        kernel = np.ascontiguousarray(values["kernel"].transpose(3, 2, 0, 1))
+        tensors[f"{2 * index}.weight"] = torch.from_numpy(kernel)
+        tensors[f"{2 * index}.bias"] = torch.from_numpy(values["bias"].copy())
+    network.load_state_dict(tensors)
+    margin = models.margin(trained.kernel_sizes, trained.padding)
+    x = torch.from_numpy(_picture(arguments).transpose(2, 0, 1)[None])
+    x = x.to(memory_format=torch.channels_last)
+
+    def work(count: int) -> None:
+        with torch.inference_mode():
+            for _ in range(count):
+                network(torch.nn.functional.pad(x, [margin] * 4, mode="replicate") if margin else x)
+
+    return work
+
+
+def predict_onnxruntime(arguments: dict[str, Any]) -> Work:
+    """onnxruntime on the exported network, threads not spinning between calls."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = arguments["cores"]
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(
+        arguments["onnx"], settings, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    x = np.ascontiguousarray(_picture(arguments).transpose(2, 0, 1)[None])
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            session.run(None, {name: x})
+
+    return work
+
+
+def predict_openvino(arguments: dict[str, Any]) -> Work:
+    """OpenVINO on the exported network, in float32, its shape fixed."""
+    import openvino
+
+    x = np.ascontiguousarray(_picture(arguments).transpose(2, 0, 1)[None])
+    core = openvino.Core()
+    model = core.read_model(arguments["onnx"])
+    model.reshape(list(x.shape))
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": arguments["cores"],
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            request.infer({0: x})
+
+    return work
+
+
+def _picture(arguments: dict[str, Any]) -> np.ndarray:
+    """Noise, float32 (height, width, 1)."""
+    size = arguments["height"], arguments["width"], 1
+    return np.random.default_rng(0).random(size, np.float32)
+
+
+def main(function: str, arguments: str) -> None:
+    try:
+        work = globals()[function](json.loads(arguments))
+    except ImportError as error:
+        print(json.dumps({"missing": str(error)}), flush=True)
+        return
+    work(STEPS_PER_DISPATCH)  # compiles, fills caches
+    print(json.dumps({}), flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        work(int(line))
+        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
