@@ -1,8 +1,8 @@
 """Image quality metrics of the paper, in float64, per image.
 
 The authors used public MATLAB code: their own for PSNR, Wang's for SSIM, the package MeTriX MuX 1.1
-(Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. With these definitions their
-bicubic and SRCNN rows come out to the last digit: experiments/results/metrics.md.
+(Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. The paper is silent, but
+with these definitions its rows come out to the last digit: experiments/results/metrics.md.
 """
 
 from collections.abc import Callable
@@ -90,9 +90,7 @@ def msssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> flo
     for exponent in _EXPONENTS:
         luminance, contrast, structure = _ssim_means(x, y)
         result *= (contrast * max(structure, 0.0)) ** exponent
-        x, y = (
-            _filter_both_ways(plane, taps / taps.sum(), "reflect")[::2, ::2] for plane in (x, y)
-        )
+        x, y = (_filter_both_ways(plane, taps, "reflect")[::2, ::2] for plane in (x, y))
     return float(result * luminance ** _EXPONENTS[-1])
 
 
