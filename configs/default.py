@@ -87,6 +87,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.datasets = "set5,set14"  # names or paths, separated by commas
+    evaluation.metrics = "psnr,ssim"  # of psnr (always), ssim, msssim, ifc, nqm, wpsnr
     evaluation.save_images = False  # write the enlarged test images as PNG
     evaluation.outputs = ""  # --mode=score: folder of images that another program made
 

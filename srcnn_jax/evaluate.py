@@ -1,9 +1,9 @@
-"""The paper's evaluation (`demo_SR.m`): per-image PSNR and SSIM, their means, and the table."""
+"""The paper's evaluation (`demo_SR.m`): metrics of every image, their means, and the table."""
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,26 +39,20 @@ def dataset_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def check_sizes(dataset: Dataset, scale: int) -> None:
-    """Raises ValueError if an image is too small for the metrics.
-
-    What is left of it after cutting and shaving must hold the 11x11 window of SSIM.
-    """
+def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -> None:
+    """Raises ValueError if an image, cut and shaved, is too small for one of the metrics."""
+    metric = max(metrics.by_name(metric_names), key=metrics.LEAST_SIDE.__getitem__)
     for name, pixels in dataset.images:
-        if min(pixels.shape[:2]) // scale * scale < 2 * scale + 11:
+        left = min(pixels.shape[:2]) // scale * scale - 2 * scale
+        if left < metrics.LEAST_SIDE[metric]:
             raise ValueError(
                 f"image {name!r} of {dataset.name} has {pixels.shape[1]}x{pixels.shape[0]} "
-                f"pixels, too few to be tested at scale {scale}: leave it out"
+                f"pixels, too few for {metric} at scale {scale}: leave it out"
             )
 
 
 def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
-    """Prepares a test set for networks of a colour ('y', 'ycbcr' or 'rgb').
-
-    Raises:
-      ValueError: as `check_sizes`.
-    """
-    check_sizes(dataset, scale)
+    """Prepares a test set for networks of a colour ('y', 'ycbcr' or 'rgb')."""
     images = []
     for name, original in dataset.images:
         pixels = image.modcrop(original, scale)
@@ -83,10 +77,12 @@ def to_luminance(planes: np.ndarray, colour: str, luminance: str) -> np.ndarray:
     return image.luminance(image.to_uint8(rgb), luminance)
 
 
-def score(truth: np.ndarray, output: np.ndarray, scale: int) -> dict[str, float]:
-    """PSNR in dB and SSIM of uint8 (H, W) images, `scale` pixels shaved off every side."""
+def score(
+    truth: np.ndarray, output: np.ndarray, scale: int, chosen: Mapping[str, metrics.Metric]
+) -> dict[str, float]:
+    """Metrics of uint8 (H, W) images, `scale` pixels shaved off every side."""
     truth, output = image.shave(truth, scale), image.shave(output, scale)
-    return {"psnr": metrics.psnr(truth, output), "ssim": metrics.ssim(truth, output)}
+    return {name: metric(truth, output) for name, metric in chosen.items()}
 
 
 def mean_psnr(weights: Weights, images: Sequence[TestImage], scale: int) -> float:
@@ -114,6 +110,7 @@ def evaluate(
     datasets: Sequence[Dataset],
     scale: int,
     images_dir: pathlib.Path | None = None,
+    metric_names: str = "psnr,ssim",
 ) -> dict[str, Any]:
     """Scores a network and bicubic interpolation on test sets.
 
@@ -122,10 +119,14 @@ def evaluate(
       datasets: test sets.
       scale: factor of the enlargement.
       images_dir: where to write the enlarged images as PNG, if anywhere.
+      metric_names: as `metrics.by_name`.
 
     Returns:
       {'scale': ..., 'datasets': {name: {'source', 'fingerprint', 'images': [{'name', 'bicubic':
       {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...}, 'srcnn': {...}}}}}.
+
+    Raises:
+      ValueError: if a metric is unknown, or an image is too small for one.
     """
 
     def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
@@ -140,23 +141,25 @@ def evaluate(
             )
         return "srcnn", to_luminance(planes, weights.colour, test.luminance)
 
-    return _score_all(datasets, scale, weights.colour, restore)
+    return _score_all(datasets, scale, weights.colour, restore, metric_names)
 
 
-def evaluate_outputs(folder: str, datasets: Sequence[Dataset], scale: int) -> dict[str, Any]:
+def evaluate_outputs(
+    folder: str, datasets: Sequence[Dataset], scale: int, metric_names: str = "psnr,ssim"
+) -> dict[str, Any]:
     """Scores images that another program made, by the same protocol.
 
     Args:
       folder: holds one image for every test image, of the same name and of the size of the
         original cut to a multiple of `scale`; directly, or in a sub-folder named after the set.
-      datasets, scale: as `evaluate`.
+      datasets, scale, metric_names: as `evaluate`.
 
     Returns:
       As `evaluate`, with 'outputs' in place of 'srcnn'.
 
     Raises:
       FileNotFoundError: if an image is missing.
-      ValueError: if an image has another size.
+      ValueError: if an image has another size, or as `evaluate`.
     """
     from srcnn_jax.datasets import load
 
@@ -176,7 +179,7 @@ def evaluate_outputs(folder: str, datasets: Sequence[Dataset], scale: int) -> di
         return "outputs", image.luminance(pixels, test.luminance)
 
     outputs: dict[str, dict[str, np.ndarray]] = {}
-    return _score_all(datasets, scale, "y", read)
+    return _score_all(datasets, scale, "y", read, metric_names)
 
 
 def _score_all(
@@ -184,8 +187,12 @@ def _score_all(
     scale: int,
     colour: str,
     restore: Callable[[Dataset, TestImage], tuple[str, np.ndarray]],
+    metric_names: str,
 ) -> dict[str, Any]:
     """Rows and means of bicubic and of one method; restore gives its name and uint8 luminance."""
+    chosen = metrics.by_name(metric_names)
+    for dataset in datasets:
+        check_sizes(dataset, scale, metric_names)
     results = {}
     for dataset in datasets:
         rows: list[dict[str, Any]] = []
@@ -195,8 +202,8 @@ def _score_all(
             rows.append(
                 {
                     "name": test.name,
-                    "bicubic": score(test.truth, bicubic, scale),
-                    method: score(test.truth, output, scale),
+                    "bicubic": score(test.truth, bicubic, scale, chosen),
+                    method: score(test.truth, output, scale, chosen),
                 }
             )
         results[dataset.name] = {
@@ -205,8 +212,7 @@ def _score_all(
             "images": rows,
             "mean": {
                 kind: {
-                    metric: float(np.mean([row[kind][metric] for row in rows]))
-                    for metric in ("psnr", "ssim")
+                    metric: float(np.mean([row[kind][metric] for row in rows])) for metric in chosen
                 }
                 for kind in rows[0]
                 if kind != "name"
@@ -251,20 +257,20 @@ def format_table(result: dict[str, Any]) -> str:
 def _format_dataset(name: str, scale: int, dataset: dict[str, Any]) -> str:
     method = next(kind for kind in dataset["mean"] if kind != "bicubic")
     title = method.upper() if method == "srcnn" else method
+    chosen = list(dataset["mean"][method])
     papers = paper.SRCNN_915_T91.get((name, scale), {})
+    width = len(_cells(dataset["mean"]["bicubic"]))
+    heads = f"{'PSNR':>7}" + "".join(f"{metric.upper():>8}" for metric in chosen[1:])
     lines = [
         f"{name} x{scale} ({dataset['source']})",
-        f"{'':16}{'bicubic':>15}{title:>17}" + (f"{'paper 9-1-5':>15}" if papers else ""),
-        f"{'image':16}{'PSNR':>7}{'SSIM':>8}{'PSNR':>9}{'SSIM':>8}"
-        + (f"{'PSNR':>9}{'ours':>7}" if papers else ""),
+        f"{'':16}{'bicubic':>{width}}  {title:>{width}}"
+        + (f"{'paper 9-1-5':>15}" if papers else ""),
+        f"{'image':16}{heads}  {heads}" + (f"{'PSNR':>9}{'ours':>7}" if papers else ""),
     ]
 
     def row(label: str, scores: dict[str, Any], published: float | None) -> str:
-        bicubic, ours = scores["bicubic"], scores[method]
-        text = (
-            f"{label[:16]:16}{bicubic['psnr']:7.2f}{bicubic['ssim']:8.4f}"
-            f"{ours['psnr']:9.2f}{ours['ssim']:8.4f}"
-        )
+        ours = scores[method]
+        text = f"{label[:16]:16}{_cells(scores['bicubic'])}  {_cells(ours)}"
         if published is not None and math.isfinite(ours["psnr"]):
             text += f"{published:9.2f}{ours['psnr'] - published:+7.2f}"
         return text
@@ -275,9 +281,17 @@ def _format_dataset(name: str, scale: int, dataset: dict[str, Any]) -> str:
     mean = paper.SRCNN_915_T91_MEAN.get((name, scale))
     lines.append(row("mean", dataset["mean"], mean.psnr if mean else None))
     if published := paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN.get((name, scale)):
-        bicubic, srcnn = published
-        lines.append(
-            f"{'paper, 9-5-5':16}{bicubic.psnr:7.2f}{bicubic.ssim:8.4f}"
-            f"{srcnn.psnr:9.2f}{srcnn.ssim:8.4f}   (ImageNet)"
+        bicubic, srcnn = (
+            _cells({metric: getattr(score, metric) for metric in chosen}) for score in published
         )
+        lines.append(f"{'paper, 9-5-5':16}{bicubic}  {srcnn}   (ImageNet)")
     return "\n".join(lines)
+
+
+def _cells(scores: dict[str, float]) -> str:
+    """PSNR in 7 columns, every other metric in 8."""
+    text = "".join(
+        f"{score:8.4f}" if metric.endswith("ssim") else f"{score:8.2f}"
+        for metric, score in scores.items()
+    )
+    return text[1:]

@@ -104,10 +104,12 @@ def run(config) -> None:
         )
         path = pathlib.Path(folder)
         if given is None:
-            result = evaluate.evaluate_outputs(config.eval.outputs, tests, config.scale)
+            result = evaluate.evaluate_outputs(
+                config.eval.outputs, tests, config.scale, config.eval.metrics
+            )
         else:
             images = path / "images" if config.eval.save_images else None
-            result = evaluate.evaluate(given, tests, config.scale, images)
+            result = evaluate.evaluate(given, tests, config.scale, images, config.eval.metrics)
         path.mkdir(parents=True, exist_ok=True)
         workdir.write_json(path / "eval.json", result)
     if parallel.is_main_process():

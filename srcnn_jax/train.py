@@ -29,6 +29,7 @@ from srcnn_jax import (
     weights,
     workdir,
 )
+from srcnn_jax.metrics import by_name as metrics_by_name
 from srcnn_jax.progress import Progress
 
 MATMUL_COLUMNS = 2600  # pixels of a microbatch that keep its activations in a core's cache
@@ -154,6 +155,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"data.stride must be positive, not {config.data.stride}")
     if not evaluate.dataset_names(config.eval.datasets):
         raise ValueError("eval.datasets names no test set: 'set5,set14', or a folder of images")
+    metrics_by_name(config.eval.metrics)
     if train.keep not in ("last", "best"):
         raise ValueError(f"train.keep is 'last' or 'best', not {train.keep!r}")
     parallel.choose_devices(train.batch_size, train.devices)
@@ -213,7 +215,8 @@ def load_data(config: ml_collections.ConfigDict) -> Data:
         copies=config.data.copies,
     )
     for test in tests:
-        evaluate.check_sizes(test, config.scale)  # now, rather than after the training
+        # now, rather than after the training
+        evaluate.check_sizes(test, config.scale, config.eval.metrics)
     watched = next((test for test in tests if test.name == config.train.eval_dataset), tests[0])
     images = evaluate.create_test_images(watched, config.scale, config.data.colour)
     return Data(trained_on, tests, source, watched.name, images)
@@ -284,7 +287,7 @@ def train_and_evaluate(
     if config.train.keep == "best":
         final = weights.load(path / "best.safetensors")
     images_dir = path / "images" if config.eval.save_images else None
-    result = evaluate.evaluate(final, data.tests, config.scale, images_dir)
+    result = evaluate.evaluate(final, data.tests, config.scale, images_dir, config.eval.metrics)
     psnr = result["datasets"][data.watched]["mean"]["srcnn"]["psnr"]
     how = {
         "trained_on": f"{data.trained_on.name} {data.trained_on.fingerprint}",

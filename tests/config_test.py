@@ -53,6 +53,7 @@ def test_wrong_words_list_the_right_ones(arg, words):
         ("train.eval_every", 30, "multiple"),
         ("train.devices", 3, "3"),
         ("train.keep", "first", "first"),
+        ("eval.metrics", "psnr,lpips", "unknown metric 'lpips'"),
         ("optimizer.name", "sdg", "sdg"),
     ],
 )

@@ -157,3 +157,23 @@ def test_table():
     assert "32.75  0.9090   (ImageNet)" in text
     text = evaluate.format_table({"scale": 3, "datasets": {"sample": entry}})
     assert "paper" not in text
+
+
+def test_all_metrics_in_the_table():
+    dataset = made((170, 180), name="set5")
+    names = "ssim,msssim,ifc,nqm,wpsnr"
+    result = evaluate.evaluate(IDENTITY, [dataset], 3, metric_names=names)
+    (scores,) = result["datasets"].values()
+    chosen = ["psnr", *names.split(",")]
+    assert list(scores["images"][0]["srcnn"]) == list(scores["mean"]["bicubic"]) == chosen
+    _, _, heads, image0, _, published = evaluate.format_table(result).splitlines()
+    assert heads.split()[1:7] == [name.upper() for name in chosen]
+    assert len(image0.split()) == 1 + 2 * len(chosen)
+    assert "   30.39  0.8682  0.9754    3.52   27.54   41.65" in published
+
+
+def test_metrics_are_checked_before_the_work():
+    with pytest.raises(ValueError, match="unknown metric 'lpips'"):
+        evaluate.evaluate(IDENTITY, [made((41, 50))], 3, metric_names="psnr,lpips")
+    with pytest.raises(ValueError, match="50x41 pixels, too few for msssim at scale 3"):
+        evaluate.evaluate(IDENTITY, [made((41, 50))], 3, metric_names="psnr,msssim,ifc")
