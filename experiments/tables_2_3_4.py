@@ -16,11 +16,15 @@ from experiments import study
 DATASETS = ("set5", "set14", "bsd200")
 SCALES = (2, 3, 4)
 NETWORKS = {"915": "9-1-5", "955": "9-5-5"}
-METRICS = {"psnr": 2, "ssim": 4}  # with the digits that the paper prints
+METRICS = {"psnr": 2, "ssim": 4, "msssim": 4, "ifc": 2, "nqm": 2, "wpsnr": 2}  # digits printed
 PUBLISHED = pathlib.Path(__file__).with_name("tpami_tables_2_3_4.csv")
 
 RUNS = [
-    study.Run(f"{word}_x{scale}", f"x{scale},{word}", {"eval.datasets": ",".join(DATASETS)})
+    study.Run(
+        f"{word}_x{scale}",
+        f"x{scale},{word}",
+        {"eval.datasets": ",".join(DATASETS), "eval.metrics": ",".join(METRICS)},
+    )
     for scale in SCALES
     for word in NETWORKS
 ]

@@ -271,7 +271,7 @@ def _format_dataset(name: str, scale: int, dataset: dict[str, Any]) -> str:
     def row(label: str, scores: dict[str, Any], published: float | None) -> str:
         ours = scores[method]
         text = f"{label[:16]:16}{_cells(scores['bicubic'])}  {_cells(ours)}"
-        if published is not None and math.isfinite(ours["psnr"]):
+        if published is not None and ours["psnr"] not in (None, math.inf):
             text += f"{published:9.2f}{ours['psnr'] - published:+7.2f}"
         return text
 
@@ -288,10 +288,10 @@ def _format_dataset(name: str, scale: int, dataset: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cells(scores: dict[str, float]) -> str:
-    """PSNR in 7 columns, every other metric in 8."""
-    text = "".join(
-        f"{score:8.4f}" if metric.endswith("ssim") else f"{score:8.2f}"
-        for metric, score in scores.items()
-    )
+def _cells(scores: dict[str, float | None]) -> str:
+    """PSNR in 7 columns, every other metric in 8; what `eval.json` has null for is infinite."""
+    text = ""
+    for metric, score in scores.items():
+        number = math.inf if score is None else score
+        text += f"{number:8.4f}" if metric.endswith("ssim") else f"{number:8.2f}"
     return text[1:]

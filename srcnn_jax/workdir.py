@@ -7,6 +7,7 @@ checkpoint when a run resumes, so that no line is there twice or torn.
 import contextlib
 import errno
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -31,10 +32,18 @@ def explain_full_disk(folder: str) -> Iterator[None]:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a JSON file that is there whole or not at all."""
+    """Writes a JSON file that is there whole or not at all; infinity (PSNR of equals) is null."""
     partial = path.with_name(f"{path.name}.partial{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(_without_infinity(content), indent=1, allow_nan=False) + "\n")
     partial.replace(path)
+
+
+def _without_infinity(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_infinity(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_infinity(value) for value in content]
+    return None if isinstance(content, float) and math.isinf(content) else content
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srcnn_jax import datasets, evaluate, image, metrics, paper, weights
+from srcnn_jax import datasets, evaluate, image, metrics, paper, weights, workdir
 from srcnn_jax.predict import predict
 
 IDENTITY = weights.Weights(
@@ -140,6 +140,18 @@ def test_scoring_the_outputs_of_others(tmp_path):
     (tmp_path / "image0.png").unlink()
     with pytest.raises(FileNotFoundError, match="no output for 'image0'"):
         evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
+
+
+def test_outputs_that_equal_the_originals(tmp_path):
+    dataset = made((41, 50))
+    for test in evaluate.create_test_images(dataset, 3, "y"):
+        Image.fromarray(test.pixels).save(tmp_path / f"{test.name}.png")
+    result = evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
+    assert result["datasets"]["made"]["mean"]["outputs"]["psnr"] == np.inf
+    workdir.write_json(tmp_path / "eval.json", result)
+    table = evaluate.format_table(result)
+    assert "inf  1.0000" in table
+    assert evaluate.format_table(workdir.read_json(tmp_path / "eval.json")) == table
 
 
 def test_an_image_too_small_to_be_tested():

@@ -25,7 +25,11 @@ def runs(module):
 def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features=(64, 32)):
     """A workdir as a run leaves it, as far as a study reads it."""
     folder.mkdir(parents=True)
-    both = {"bicubic": {"psnr": 30.0, "ssim": 0.8}, "srcnn": {"psnr": psnr, "ssim": 0.9}}
+    others = {"msssim": 0.9, "ifc": 4.0, "nqm": 30.0, "wpsnr": 40.0}
+    both = {
+        "bicubic": {"psnr": 30.0, "ssim": 0.8, **others},
+        "srcnn": {"psnr": psnr, "ssim": 0.9, **others},
+    }
     images = {
         name: [{"name": image, **both} for image in rows]
         for (name, _), rows in paper.SRCNN_915_T91.items()
@@ -92,7 +96,7 @@ def test_compare_and_write(tmp_path, capsys):
 def test_tables_of_the_papers(tmp_path):
     result = [finished(tmp_path / "run", 32.5)]
     frame = tables_2_3_4.table({run.name: result for run in tables_2_3_4.RUNS})
-    assert len(frame) == 18
+    assert len(frame) == 54
     first = frame.iloc[0]
     assert (first["bicubic, paper"], first["SRCNN 9-5-5, paper"]) == ("33.66", "36.66")
     assert first["9-5-5, difference"] == "-4.16"

@@ -62,6 +62,8 @@ def test_json_is_there_whole_or_not_at_all(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         workdir.write_json(path, {"psnr": float("nan")})
     assert workdir.read_json(path) == {"psnr": 1.5}
+    workdir.write_json(path, {"rows": [{"psnr": float("inf")}, 2]})
+    assert workdir.read_json(path) == {"rows": [{"psnr": None}, 2]}
     assert workdir.read_json(tmp_path / "none.json") is None
 
 
