@@ -5,6 +5,7 @@
 Each filter has its own grey scale, from its smallest weight to its largest, as in the paper.
 """
 
+import argparse
 import sys
 
 import numpy as np
@@ -30,9 +31,17 @@ def mosaic(kernel: np.ndarray) -> np.ndarray:
     return rows.reshape(rows.shape[0] * rows.shape[1], -1)[:-GAP, :-GAP]
 
 
-def main(source: str, target: str) -> None:
-    Image.fromarray(mosaic(weights.load(source).layers[0]["kernel"])).save(target)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("weights", help="weight file or workdir")
+    parser.add_argument("picture", help="file to write, .png")
+    choices = parser.parse_args()
+    try:
+        kernel = weights.load(choices.weights).layers[0]["kernel"]
+        Image.fromarray(mosaic(kernel)).save(choices.picture)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -93,7 +93,13 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
         metavar="FIELD=VALUE",
         help="config field for all runs",
     )
-    return parser.parse_args()
+    choices = parser.parse_args()
+    for text in choices.set:
+        if "=" not in text:
+            parser.error(f"--set is FIELD=VALUE, as train.batch_size=32, not {text!r}")
+    if choices.seeds < 1:
+        parser.error(f"--seeds must be positive, not {choices.seeds}")
+    return choices
 
 
 def train(runs: Sequence[Run], choices: argparse.Namespace) -> dict[str, list[Result]]:
@@ -113,7 +119,7 @@ def train(runs: Sequence[Run], choices: argparse.Namespace) -> dict[str, list[Re
             )
             if done.returncode:
                 reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
-                sys.exit(f"{' '.join(command)} ended with {done.returncode}: {reason[0]}")
+                sys.exit(f"{run.name} ended with {done.returncode}: {reason[0]}")
             results[run.name].append(read(folder))
     return results
 

@@ -5,19 +5,18 @@
 The paper's network is 9-5-5, trained on ImageNet; ours are 9-1-5 and 9-5-5, trained on T91.
 """
 
-import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from experiments import study
+from srcnn_jax import paper
 
 DATASETS = ("set5", "set14", "bsd200")
 SCALES = (2, 3, 4)
 NETWORKS = {"915": "9-1-5", "955": "9-5-5"}
 METRICS = {"psnr": 2, "ssim": 4, "msssim": 4, "ifc": 2, "nqm": 2, "wpsnr": 2}  # digits printed
-PUBLISHED = pathlib.Path(__file__).with_name("tpami_tables_2_3_4.csv")
 
 RUNS = [
     study.Run(
@@ -32,15 +31,14 @@ RUNS = [
 
 def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each test set, scale and metric: bicubic, SRCNN, and the paper's of both."""
-    published = pd.read_csv(PUBLISHED).set_index(["dataset", "scale", "method", "metric"])["value"]
     rows = []
     for dataset in DATASETS:
         for scale in SCALES:
             for metric, digits in METRICS.items():
-                paper = {
-                    method: published[dataset, scale, method, metric]
-                    for method in ("Bicubic", "SRCNN")
-                }
+                bicubic_paper, srcnn_paper = (
+                    getattr(score, metric)
+                    for score in paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN[dataset, scale]
+                )
                 seeds = {word: results[f"{word}_x{scale}"] for word in NETWORKS}
                 ours = {
                     word: [result.mean(dataset, metric) for result in each]
@@ -52,15 +50,15 @@ def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
                         "set": dataset,
                         "scale": scale,
                         "metric": metric.upper(),
-                        "bicubic, paper": f"{paper['Bicubic']:.{digits}f}",
+                        "bicubic, paper": f"{bicubic_paper:.{digits}f}",
                         "bicubic, ours": f"{bicubic:.{digits}f}",
-                        "SRCNN 9-5-5, paper": f"{paper['SRCNN']:.{digits}f}",
+                        "SRCNN 9-5-5, paper": f"{srcnn_paper:.{digits}f}",
                         **{
                             f"SRCNN {NETWORKS[word]}, ours": study.spread(values, digits)
                             for word, values in ours.items()
                         },
                         "9-5-5, difference": (
-                            f"{statistics.mean(ours['955']) - paper['SRCNN']:+.{digits}f}"
+                            f"{statistics.mean(ours['955']) - srcnn_paper:+.{digits}f}"
                         ),
                     }
                 )
