@@ -7,7 +7,6 @@ restoration of an image). The process then reads numbers of units from its stand
 answers with the seconds that they took.
 """
 
-import functools
 import json
 import sys
 import time
@@ -34,7 +33,7 @@ def matrix_product(_: dict[str, Any]) -> Work:
 def train_ours(arguments: dict[str, Any]) -> Work:
     """The project's own train step, devices, prefetch and tf.data pipeline."""
     from configs import default
-    from srcnn_jax import input_pipeline, models, parallel, train
+    from srcnn_jax import parallel, train
 
     config = default.get_config(f"x3,{arguments['padding']}")
     config.update_from_flattened_dict(
@@ -44,29 +43,13 @@ def train_ours(arguments: dict[str, Any]) -> Work:
             "train.batch_size": arguments["batch_size"],
             "optimizer.precondition": arguments["precondition"],
             "optimizer.learning_rate": 1e-4,
+            "train.steps_per_dispatch": STEPS_PER_DISPATCH,
         }
     )
     parallel.start(config.train.batch_size, 0)
     devices = parallel.choose_devices(config.train.batch_size, 0)
-    microbatches = train.microbatch_count(config, config.train.batch_size // len(devices))
-    run = parallel.pmap_steps(
-        functools.partial(train.train_steps, microbatches=microbatches, axis_name=parallel.AXIS),
-        devices,
-    )
-    batches = parallel.prefetch_to_devices(
-        input_pipeline.batches(
-            train.load_data(config).source,
-            patch_size=config.data.patch_size,
-            margin=models.margin(config.model.kernel_sizes, config.model.padding),
-            stride=config.data.stride,
-            augment=config.data.augment,
-            batch_size=config.train.batch_size,
-            seed=0,
-            steps=range(10**9),
-            steps_per_dispatch=STEPS_PER_DISPATCH,
-        ),
-        devices,
-    )
+    source = train.load_data(config).source
+    run, batches = train.create_steps(config, source, devices, range(10**9))
     state = parallel.replicate(train.create_train_state(config), devices)
 
     def work(count: int) -> None:

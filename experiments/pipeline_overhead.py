@@ -7,7 +7,6 @@ batch that stays on the devices, and prints the ratio of their rates, pair by pa
 counts: other load on the machine spoils single pairs).
 """
 
-import functools
 import statistics
 import time
 
@@ -21,32 +20,14 @@ FLAGS = flags.FLAGS
 
 def main(argv: list[str]) -> None:
     del argv
-    from srcnn_jax import input_pipeline, models, parallel, train
+    from srcnn_jax import parallel, train
 
     config = FLAGS.config
     parallel.start(config.train.batch_size, config.train.devices)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
     data = train.load_data(config)
-    microbatches = train.microbatch_count(config, config.train.batch_size // len(devices))
-    run = parallel.pmap_steps(
-        functools.partial(train.train_steps, microbatches=microbatches, axis_name=parallel.AXIS),
-        devices,
-    )
-    k = config.train.steps_per_dispatch
-    batches = parallel.prefetch_to_devices(
-        input_pipeline.batches(
-            data.source,
-            patch_size=config.data.patch_size,
-            margin=models.margin(config.model.kernel_sizes, config.model.padding),
-            stride=config.data.stride,
-            augment=config.data.augment,
-            batch_size=config.train.batch_size,
-            seed=0,
-            steps=range((FLAGS.pairs + 2) * k),
-            steps_per_dispatch=k,
-        ),
-        devices,
-    )
+    steps = range((FLAGS.pairs + 2) * config.train.steps_per_dispatch)
+    run, batches = train.create_steps(config, data.source, devices, steps)
     fixed = next(batches)
     state = parallel.replicate(train.create_train_state(config), devices)
     state, losses = run(state, fixed)

@@ -180,6 +180,42 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
     return local_batch // parallel.largest_divisor(local_batch, max(1, MATMUL_COLUMNS // pixels))
 
 
+def create_steps(
+    config: ml_collections.ConfigDict,
+    source: input_pipeline.PatchSource,
+    devices: list[jax.Device],
+    steps: range,
+) -> tuple[Callable, Iterator[Any]]:
+    """The data-parallel `train_steps` of a config, and this process's batches for them.
+
+    Args:
+      config: as `configs/default.py`.
+      source: the training images.
+      devices: those of all processes.
+      steps: which to make batches for, from 0.
+
+    Returns:
+      `run(state, batch) -> (state, losses)`, and the batches, on the local devices.
+    """
+    microbatches = microbatch_count(config, config.train.batch_size // len(devices))
+    run = parallel.pmap_steps(
+        functools.partial(train_steps, microbatches=microbatches, axis_name=parallel.AXIS), devices
+    )
+    batches = input_pipeline.batches(
+        source,
+        patch_size=config.data.patch_size,
+        margin=models.margin(config.model.kernel_sizes, config.model.padding),
+        stride=config.data.stride,
+        augment=config.data.augment,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        steps=steps,
+        steps_per_dispatch=config.train.steps_per_dispatch,
+        shard=(jax.process_index(), jax.process_count()),
+    )
+    return run, parallel.prefetch_to_devices(batches, parallel.local(devices))
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
     """What a run trains and is tested on.
@@ -316,30 +352,12 @@ def _train(
 ) -> Any:
     """The loop from step `start` to the end; returns the parameters. Raises as its caller."""
     margin = models.margin(config.model.kernel_sizes, config.model.padding)
-    local_devices = parallel.local(devices)
     schedule = optimizer.create_schedule(
         config.optimizer, config.train.steps, _label_values(config, margin)
     )
-    microbatches = microbatch_count(config, config.train.batch_size // len(devices))
-    run_steps = parallel.pmap_steps(
-        functools.partial(train_steps, microbatches=microbatches, axis_name=parallel.AXIS), devices
-    )
-    batches = parallel.prefetch_to_devices(
-        input_pipeline.batches(
-            data.source,
-            patch_size=config.data.patch_size,
-            margin=margin,
-            stride=config.data.stride,
-            augment=config.data.augment,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            steps=range(start, config.train.steps),
-            steps_per_dispatch=config.train.steps_per_dispatch,
-            shard=(jax.process_index(), jax.process_count()),
-        ),
-        local_devices,
-    )
-    state = parallel.replicate(state, local_devices)
+    steps = range(start, config.train.steps)
+    run_steps, batches = create_steps(config, data.source, devices, steps)
+    state = parallel.replicate(state, parallel.local(devices))
 
     def look(step: int) -> None:
         """Measures PSNR on the watched set; keeps the weights if they are the best so far."""
