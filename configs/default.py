@@ -73,6 +73,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     train.eval_dataset = "set5"  # PSNR is watched on it, or on the first of eval.datasets
     train.checkpoint_every = 500  # steps
     train.keep = "last"  # which weights to save: 'last' or 'best' (PSNR on eval_dataset)
+    train.loss_channels = "all"  # whose error counts: 'all', or as '1,2' (Cb and Cr of 'ycbcr')
     train.max_loss_ratio = 10.0  # loss over its first value at which training counts as diverged
 
     config.optimizer = optimizer = ml_collections.ConfigDict()

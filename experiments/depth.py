@@ -19,13 +19,12 @@ PUBLISHED: dict[str, float | None] = {
     "9-5-5": 32.83,
     "9-5-1-5": 32.76,
 }
-MIDDLE = {"9-1-1-5, n22=32": (32,), "9-1-1-1-5, n22=32, n23=16": (32, 16)}  # n22, ...
+MIDDLE = {"9-1-1-5, n22=32": "-32", "9-1-1-1-5, n22=32, n23=16": "-32-16"}  # n22, n23
 
 
 def _run(name: str) -> study.Run:
-    sizes = tuple(map(int, name.split(",")[0].split("-")))
-    extra = MIDDLE.get(name, (16,) * (len(sizes) - 3))
-    return study.Run(name.replace(", ", "_"), fields=study.shape(sizes, (64, 32, *extra)))
+    sizes = name.split(",")[0]
+    return study.network(sizes, "64-32" + MIDDLE.get(name, "-16" * (sizes.count("-") - 2)))
 
 
 RUNS = {name: _run(name) for name in PUBLISHED}
@@ -33,9 +32,7 @@ RUNS = {name: _run(name) for name in PUBLISHED}
 
 def main() -> None:
     choices = study.options(__doc__)
-    results = study.train(list(RUNS.values()), choices)
-    named = {name: results[run.name] for name, run in RUNS.items()}
-    frame = study.compare(named, PUBLISHED)
+    frame = study.compare(study.train(RUNS, choices), PUBLISHED)
     study.write(frame, "depth", "Depth, Set5 x3 (TPAMI, figures 8 and 9)", choices)
 
 

@@ -5,20 +5,21 @@ python -m experiments.eccv_tables WORKDIR --budget=short
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from experiments import study
+from experiments import study, tables_2_3_4
 from srcnn_jax import paper
 
-RUNS = [study.Run(f"915_x{scale}", f"x{scale}") for scale in (2, 3, 4)]
+RUNS = {scale: tables_2_3_4.RUNS["9-1-5", scale] for scale in (2, 3, 4)}
 
 
-def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
+def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each image that the paper lists, and one for each mean."""
     rows = []
     for (dataset, scale), published in paper.SRCNN_915_T91.items():
-        seeds = [result.scores[dataset] for result in results[f"915_x{scale}"]]
+        seeds = [result.scores[dataset] for result in results[scale]]
         images = [
             {row["name"].removesuffix("_GT"): row for row in seed["images"]} for seed in seeds
         ]

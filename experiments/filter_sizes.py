@@ -12,10 +12,7 @@ PUBLISHED: dict[str, float | None] = {
     "9-3-5": 32.66,
     "9-5-5": 32.75,
 }
-RUNS = [
-    study.Run(name, fields=study.shape(tuple(map(int, name.split("-"))), (64, 32)))
-    for name in PUBLISHED
-]
+RUNS = {sizes: study.network(sizes) for sizes in PUBLISHED}
 
 
 def main() -> None:

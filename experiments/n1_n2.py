@@ -7,10 +7,7 @@ from experiments import study
 
 # PSNR after 8e8 patches of ImageNet.
 PUBLISHED: dict[str, float | None] = {"128-64": 32.60, "64-32": 32.52, "32-16": 32.26}
-RUNS = [
-    study.Run(name, fields=study.shape((9, 1, 5), tuple(map(int, name.split("-")))))
-    for name in PUBLISHED
-]
+RUNS = {filters: study.network("9-1-5", filters) for filters in PUBLISHED}
 
 
 def main() -> None:

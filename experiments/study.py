@@ -1,7 +1,9 @@
 """What the scripts for the paper's tables and figures share: train what is missing, write tables.
 
-A study is a plain list of `Run`s and a function that turns their results into a table. Finished
-runs are not trained again, unfinished ones go on from their checkpoint.
+A study is a plain table of `Run`s and a function that turns their results into another. Finished
+runs are not trained again, unfinished ones go on from their checkpoint. A run's folder tells what
+is trained, not for which study, so that studies with the same WORKDIR share what they have in
+common.
 """
 
 import argparse
@@ -35,14 +37,16 @@ class Run:
     """One network to train.
 
     Attributes:
-      name: of its folder, unique in the study.
+      name: of its folder; no other run has it.
       words: of `configs/default.py`, without `paper`.
       fields: those of the config that differ from the default.
+      start: the run whose weights it starts from, if any.
     """
 
     name: str
     words: str = "x3"
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    start: "Run | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Result:
     Attributes:
       folder: its workdir.
       scores: by test set, the entry 'datasets' of its `eval.json`.
-      seconds, patches: of its training, evaluation not counted.
+      seconds, patches: of its training and of what it started from, evaluation not counted.
       weights: number of weights of the network, without biases.
     """
 
@@ -67,12 +71,20 @@ class Result:
         return self.scores[dataset]["mean"][method][metric]
 
 
-def shape(kernel_sizes: Sequence[int], features: Sequence[int]) -> dict[str, str]:
-    """The config fields of an architecture."""
-    return {
-        "model.kernel_sizes": ",".join(map(str, kernel_sizes)),
-        "model.features": ",".join(map(str, features)),
+def network(sizes: str = "9-1-5", features: str = "64-32", words: str = "x3") -> Run:
+    """The run of an architecture: filter sizes f1-f2-f3, filters n1-n2, and the config's words."""
+    fields = {
+        "model.kernel_sizes": sizes.replace("-", ","),
+        "model.features": features.replace("-", ","),
     }
+    return Run(f"{words.replace(',', '_')}_{sizes}_{features}", words, fields)
+
+
+def variant(
+    run: Run, name: str, fields: Mapping[str, Any] | None = None, start: Run | None = None
+) -> Run:
+    """A run with other fields or another start; `name` is added to its name."""
+    return Run(f"{run.name}_{name}", run.words, {**run.fields, **(fields or {})}, start)
 
 
 def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
@@ -102,26 +114,39 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     return choices
 
 
-def train(runs: Sequence[Run], choices: argparse.Namespace) -> dict[str, list[Result]]:
+def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, list[Result]]:
     """Trains every run with every seed, one after the other; exits with one line if one fails.
 
+    Args:
+      runs: by their names in the table.
+      choices: of `options`.
+
     Returns:
-      The results by the name of the run, one for each seed.
+      The results by the same names, one for each seed.
     """
-    results: dict[str, list[Result]] = {run.name: [] for run in runs}
+    results: dict[Any, list[Result]] = {label: [] for label in runs}
     for seed in range(choices.seeds):
-        for run in runs:
-            folder = choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
-            command = _command(run, seed, folder, choices)
-            print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
-            done = subprocess.run(
-                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
-            if done.returncode:
-                reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
-                sys.exit(f"{run.name} ended with {done.returncode}: {reason[0]}")
-            results[run.name].append(read(folder))
+        for label, run in runs.items():
+            results[label].append(_train(run, seed, choices))
     return results
+
+
+def _train(run: Run, seed: int, choices: argparse.Namespace) -> Result:
+    before = _train(run.start, seed, choices) if run.start else None
+    folder = choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
+    print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
+    command = _command(run, seed, folder, choices)
+    if before:
+        command.append(f"--weights={before.folder.absolute()}")
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode:
+        reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
+        sys.exit(f"{run.name} ended with {done.returncode}: {reason[0]}")
+    result = read(folder)
+    if before:
+        seconds, patches = result.seconds + before.seconds, result.patches + before.patches
+        result = dataclasses.replace(result, seconds=seconds, patches=patches)
+    return result
 
 
 def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namespace) -> list[str]:

@@ -7,6 +7,7 @@ The paper's network is 9-5-5, trained on ImageNet; ours are 9-1-5 and 9-5-5, tra
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -15,21 +16,18 @@ from srcnn_jax import paper
 
 DATASETS = ("set5", "set14", "bsd200")
 SCALES = (2, 3, 4)
-NETWORKS = {"915": "9-1-5", "955": "9-5-5"}
+NETWORKS = ("9-1-5", "9-5-5")
 METRICS = {"psnr": 2, "ssim": 4, "msssim": 4, "ifc": 2, "nqm": 2, "wpsnr": 2}  # digits printed
 
-RUNS = [
-    study.Run(
-        f"{word}_x{scale}",
-        f"x{scale},{word}",
-        {"eval.datasets": ",".join(DATASETS), "eval.metrics": ",".join(METRICS)},
-    )
+EVALUATION = {"eval.datasets": ",".join(DATASETS), "eval.metrics": ",".join(METRICS)}
+RUNS = {
+    (sizes, scale): study.variant(study.network(sizes, words=f"x{scale}"), "all", EVALUATION)
     for scale in SCALES
-    for word in NETWORKS
-]
+    for sizes in NETWORKS
+}
 
 
-def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
+def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each test set, scale and metric: bicubic, SRCNN, and the paper's of both."""
     rows = []
     for dataset in DATASETS:
@@ -39,12 +37,11 @@ def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
                     getattr(score, metric)
                     for score in paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN[dataset, scale]
                 )
-                seeds = {word: results[f"{word}_x{scale}"] for word in NETWORKS}
                 ours = {
-                    word: [result.mean(dataset, metric) for result in each]
-                    for word, each in seeds.items()
+                    sizes: [result.mean(dataset, metric) for result in results[sizes, scale]]
+                    for sizes in NETWORKS
                 }
-                bicubic = seeds["915"][0].mean(dataset, metric, "bicubic")
+                bicubic = results["9-1-5", scale][0].mean(dataset, metric, "bicubic")
                 rows.append(
                     {
                         "set": dataset,
@@ -54,11 +51,11 @@ def table(results: Mapping[str, Sequence[study.Result]]) -> pd.DataFrame:
                         "bicubic, ours": f"{bicubic:.{digits}f}",
                         "SRCNN 9-5-5, paper": f"{srcnn_paper:.{digits}f}",
                         **{
-                            f"SRCNN {NETWORKS[word]}, ours": study.spread(values, digits)
-                            for word, values in ours.items()
+                            f"SRCNN {sizes}, ours": study.spread(values, digits)
+                            for sizes, values in ours.items()
                         },
                         "9-5-5, difference": (
-                            f"{statistics.mean(ours['955']) - srcnn_paper:+.{digits}f}"
+                            f"{statistics.mean(ours['9-5-5']) - srcnn_paper:+.{digits}f}"
                         ),
                     }
                 )

@@ -85,24 +85,28 @@ def score(
     return {name: metric(truth, output) for name, metric in chosen.items()}
 
 
-def mean_psnr(weights: Weights, images: Sequence[TestImage], scale: int) -> float:
-    """Mean PSNR in dB over a test set: what a training run watches."""
-    return float(
-        np.mean(
+def mean_psnr(weights: Weights, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
+    """Mean PSNR in dB over a test set: what a training run watches.
+
+    Args:
+      weights: the network.
+      images: of `create_test_images`.
+      borders: numbers of pixels to shave off every side; less where nothing would be left.
+
+    Returns:
+      One mean for each border.
+    """
+    rows = []
+    for test in images:
+        output = to_luminance(predict(weights, test.enlarged), weights.colour, test.luminance)
+        most = (min(output.shape) - 1) // 2
+        rows.append(
             [
-                metrics.psnr(
-                    image.shave(test.truth, scale),
-                    image.shave(
-                        to_luminance(
-                            predict(weights, test.enlarged), weights.colour, test.luminance
-                        ),
-                        scale,
-                    ),
-                )
-                for test in images
+                metrics.psnr(image.shave(test.truth, border), image.shave(output, border))
+                for border in np.minimum(borders, most)
             ]
         )
-    )
+    return np.mean(rows, axis=0).tolist()
 
 
 def evaluate(

@@ -47,12 +47,18 @@ class Interrupted(Exception):  # noqa: N818 (no error: the state is saved)
         self.signum = signum
 
 
-def loss_fn(params: Any, apply_fn: Callable, batch: dict[str, jax.Array]) -> jax.Array:
-    """Mean squared error over all values of the labels."""
+def loss_fn(
+    params: Any,
+    apply_fn: Callable,
+    batch: dict[str, jax.Array],
+    channels: tuple[int, ...] | None = None,
+) -> jax.Array:
+    """Mean squared error over all values of the labels, or over those of some channels."""
     predictions = apply_fn({"params": params}, batch["input"])
     if predictions.shape != batch["label"].shape:
         raise ValueError(f"labels are {batch['label'].shape}, predictions {predictions.shape}")
-    return optax.losses.squared_error(predictions, batch["label"]).mean()
+    errors = optax.losses.squared_error(predictions, batch["label"])
+    return (errors if channels is None else errors[..., channels]).mean()
 
 
 def train_step(
@@ -60,6 +66,7 @@ def train_step(
     batch: dict[str, jax.Array],
     *,
     microbatches: int = 1,
+    channels: tuple[int, ...] | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """One update of the weights.
@@ -70,6 +77,7 @@ def train_step(
       microbatches: the gradient is the mean over so many parts of the batch, computed one after
         the other, which keeps activations in the cache of a CPU core; a divisor of n. The result
         is the same to the bit on any number of devices if the parts are (`parallel.mean`).
+      channels: those whose error counts; all if None.
       axis_name: the mapped axis of `pmap` over which gradients are averaged, if any.
 
     Returns:
@@ -78,7 +86,9 @@ def train_step(
     parts = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
     loss_and_grad = jax.value_and_grad(loss_fn)
     _, of_parts = jax.lax.scan(
-        lambda _, part: (None, loss_and_grad(state.params, state.apply_fn, part)), None, parts
+        lambda _, part: (None, loss_and_grad(state.params, state.apply_fn, part, channels)),
+        None,
+        parts,
     )
     loss, grads = parallel.mean(of_parts, axis_name)
     return state.apply_gradients(grads=grads), loss
@@ -89,6 +99,19 @@ def train_steps(
 ) -> tuple[TrainState, jax.Array]:
     """Several updates: batches and losses have a leading axis of steps. kwargs of `train_step`."""
     return jax.lax.scan(functools.partial(train_step, **kwargs), state, batches)
+
+
+def loss_channels(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+    """The channels whose error `train.loss_channels` counts: 'all', or numbers as in '1,2'."""
+    channels = range(weights.COLOURS[config.data.colour])
+    text = config.train.loss_channels
+    chosen = tuple(channels) if text == "all" else tuple(c for c in channels if str(c) in text)
+    if not chosen or text not in ("all", ",".join(map(str, chosen))):
+        raise ValueError(
+            f"train.loss_channels {text!r} is neither 'all' nor some of the channels "
+            f"{','.join(map(str, channels))} of {config.data.colour!r}, in order"
+        )
+    return chosen
 
 
 def create_model(config: ml_collections.ConfigDict) -> models.SRCNN:
@@ -156,6 +179,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if not evaluate.dataset_names(config.eval.datasets):
         raise ValueError("eval.datasets names no test set: 'set5,set14', or a folder of images")
     metrics_by_name(config.eval.metrics)
+    loss_channels(config)
     if train.keep not in ("last", "best"):
         raise ValueError(f"train.keep is 'last' or 'best', not {train.keep!r}")
     parallel.choose_devices(train.batch_size, train.devices)
@@ -198,9 +222,11 @@ def create_steps(
       `run(state, batch) -> (state, losses)`, and the batches, on the local devices.
     """
     microbatches = microbatch_count(config, config.train.batch_size // len(devices))
-    run = parallel.pmap_steps(
-        functools.partial(train_steps, microbatches=microbatches, axis_name=parallel.AXIS), devices
+    chosen = None if config.train.loss_channels == "all" else loss_channels(config)
+    step = functools.partial(
+        train_steps, microbatches=microbatches, channels=chosen, axis_name=parallel.AXIS
     )
+    run = parallel.pmap_steps(step, devices)
     batches = input_pipeline.batches(
         source,
         patch_size=config.data.patch_size,
@@ -362,11 +388,15 @@ def _train(
     def look(step: int) -> None:
         """Measures PSNR on the watched set; keeps the weights if they are the best so far."""
         network = _weights(config, state.params)
-        progress.psnr = evaluate.mean_psnr(network, data.watched_images, config.scale)
+        valid = models.margin(config.model.kernel_sizes, "valid")
+        progress.psnr, over_valid = evaluate.mean_psnr(
+            network, data.watched_images, (config.scale, valid)
+        )
         best = metrics.largest.get("psnr", -math.inf)
         if config.train.keep == "best" and progress.psnr > best:
             weights.save(path / "best.safetensors", network)
-        metrics.write(step, psnr=progress.psnr)
+        # psnr_valid: over the valid region, as in the paper's figures
+        metrics.write(step, psnr=progress.psnr, psnr_valid=over_valid)
 
     step = start
     if step == 0 and parallel.is_main_process():
@@ -407,8 +437,8 @@ def _train(
 
 
 def _label_values(config: ml_collections.ConfigDict, margin: int) -> int:
-    """Numbers in one label."""
-    return (config.data.patch_size - 2 * margin) ** 2 * weights.COLOURS[config.data.colour]
+    """Numbers in one label that count."""
+    return (config.data.patch_size - 2 * margin) ** 2 * len(loss_channels(config))
 
 
 def _weights(config: ml_collections.ConfigDict, params: Any) -> weights.Weights:

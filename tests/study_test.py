@@ -7,19 +7,25 @@ import pathlib
 import numpy as np
 import pytest
 
-from experiments import depth, eccv_tables, filter_sizes, filters, n1_n2, study, tables_2_3_4
-from srcnn_jax import paper
+from experiments import (
+    depth,
+    eccv_tables,
+    filter_sizes,
+    filters,
+    n1_n2,
+    study,
+    table_5,
+    tables_2_3_4,
+    training_sets,
+)
+from srcnn_jax import datasets, image, paper, weights
 
-STUDIES = (depth, eccv_tables, filter_sizes, n1_n2, tables_2_3_4)
+STUDIES = (depth, eccv_tables, filter_sizes, n1_n2, table_5, tables_2_3_4, training_sets)
 
 
 def choices(tmp_path, **changes):
     values = {"recipe": "default", "budget": "smoke", "seeds": 1, "set": []} | changes
     return argparse.Namespace(workdir=tmp_path, **values)
-
-
-def runs(module):
-    return list(module.RUNS.values()) if isinstance(module.RUNS, dict) else module.RUNS
 
 
 def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features=(64, 32)):
@@ -55,9 +61,8 @@ def test_every_run_is_a_config_that_can_be_trained(module, recipe, tmp_path):
     from configs import default
     from srcnn_jax import train
 
-    names = [run.name for run in runs(module)]
-    assert len(set(names)) == len(names)
-    for run in runs(module):
+    starts = [run.start for run in module.RUNS.values() if run.start]
+    for run in [*module.RUNS.values(), *starts]:
         command = study._command(run, 0, tmp_path / run.name, choices(tmp_path, recipe=recipe))
         words = command[3].partition(":")[2]
         config = default.get_config(words)
@@ -69,6 +74,14 @@ def test_every_run_is_a_config_that_can_be_trained(module, recipe, tmp_path):
             kind = type(node[leaf])
             node[leaf] = tuple(map(int, text.split(","))) if kind is tuple else kind(text)
         train.check_config(config)
+
+
+def test_a_name_belongs_to_one_run():
+    by_name = {}
+    for run in (run for module in STUDIES for run in module.RUNS.values()):
+        for each in (run, run.start):
+            if each:
+                assert by_name.setdefault(each.name, each) == each
 
 
 def test_results_of_a_workdir(tmp_path):
@@ -95,12 +108,12 @@ def test_compare_and_write(tmp_path, capsys):
 
 def test_tables_of_the_papers(tmp_path):
     result = [finished(tmp_path / "run", 32.5)]
-    frame = tables_2_3_4.table({run.name: result for run in tables_2_3_4.RUNS})
+    frame = tables_2_3_4.table(dict.fromkeys(tables_2_3_4.RUNS, result))
     assert len(frame) == 54
     first = frame.iloc[0]
     assert (first["bicubic, paper"], first["SRCNN 9-5-5, paper"]) == ("33.66", "36.66")
     assert first["9-5-5, difference"] == "-4.16"
-    frame = eccv_tables.table({run.name: result for run in eccv_tables.RUNS})
+    frame = eccv_tables.table(dict.fromkeys(eccv_tables.RUNS, result))
     assert len(frame) == 3 * 6 + 15
     assert list(frame[frame["image"] == "baby"]["SRCNN, paper"]) == ["38.30", "35.01", "32.98"]
 
@@ -108,7 +121,24 @@ def test_tables_of_the_papers(tmp_path):
 def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
     bad = study.Run("bad", fields={"model.kernel_sizes": "9,2,5"})
     with pytest.raises(SystemExit, match=r"ended with 1: error: kernel sizes must be odd"):
-        study.train([bad], choices(tmp_path))
+        study.train({"bad": bad}, choices(tmp_path))
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
+    commands = []
+
+    def main(command, **_):
+        commands.append(command)
+        finished(pathlib.Path(command[4].removeprefix("--workdir=")), 32.5)
+        return argparse.Namespace(returncode=0)
+
+    monkeypatch.setattr(study.subprocess, "run", main)
+    second = table_5.RUNS["Y pre-train"]
+    (result,) = study.train({"second": second}, choices(tmp_path))["second"]
+    assert "--config.train.loss_channels=0" in commands[0]
+    assert "--config.train.loss_channels=0" not in commands[1]
+    assert commands[1][-1] == f"--weights={tmp_path}/default_smoke/{second.start.name}_0"
+    assert (result.seconds, result.patches) == (8.0, 5120)
 
 
 def test_filters_are_shown_by_their_variance():
@@ -121,3 +151,32 @@ def test_filters_are_shown_by_their_variance():
     assert picture[20, 20] == 255
     assert picture[4 * 6, 58 + 4 * 6] == 255  # filter 3
     assert picture[0, 58] == 0
+
+
+@pytest.mark.parametrize("colour", ["y", "ycbcr", "rgb"])
+def test_colour_networks_restore_ycbcr(colour):
+    """A network that passes its input through gives bicubic, whatever its channels."""
+    pixels = np.random.default_rng(0).integers(60, 190, (24, 27, 3), np.uint8)
+    channels = weights.COLOURS[colour]
+    through = {"kernel": np.eye(channels, dtype=np.float32)[None, None], "bias": np.zeros(channels)}
+    network = weights.Weights({"conv1": through, "conv2": through}, "same", 3, colour)
+    np.testing.assert_allclose(
+        table_5.restore(network, pixels), table_5.restore(None, pixels), atol=2.1 / 255
+    )
+
+
+def test_colour_psnr_is_pooled_by_hand():
+    pixels = np.full((20, 20, 3), 128, np.uint8)
+    restored = image.rgb2ycbcr(pixels) / 255
+    restored[..., 2] += 6 / 255
+    assert table_5.colour_psnr(restored, pixels)[:2] == [np.inf, np.inf]
+    expected = [10 * np.log10(255**2 / 36), 10 * np.log10(255**2 / 12)]
+    np.testing.assert_allclose(table_5.colour_psnr(restored, pixels)[2:], expected)
+
+
+def test_table_5_of_the_authors_network(data_dir, oracle_dir):
+    set5 = datasets.load("set5", data_dir=str(data_dir))
+    authors = weights.load(oracle_dir / "authors_weights" / "srcnn_915_t91_x3.mat")
+    np.testing.assert_allclose(table_5.measure(None, set5), table_5.PUBLISHED["bicubic"], atol=0.01)
+    ours = table_5.measure(authors, set5)
+    np.testing.assert_allclose(ours, table_5.PUBLISHED["Y only"], atol=0.01)

@@ -45,6 +45,32 @@ def test_loss_is_the_mean_squared_error(tiny_config):
         train.loss_fn(state.params, state.apply_fn, batch | {"label": batch["label"][:, 1:]})
 
 
+def test_loss_of_some_channels(tiny_config):
+    tiny_config.data.colour = "ycbcr"
+    assert train.loss_channels(tiny_config) == (0, 1, 2)
+    predictions = np.zeros((1, 2, 2, 3), np.float32)
+    batch = {"input": predictions, "label": predictions + np.float32([3, 1, 2])}
+    loss = train.loss_fn(None, lambda _, x: x, batch, (1, 2))
+    np.testing.assert_allclose(loss, (1 + 4) / 2)
+    tiny_config.train.loss_channels = "1,2"
+    assert train.loss_channels(tiny_config) == (1, 2)
+    for bad in ("", "3", "2,1", "y", "0,"):
+        tiny_config.train.loss_channels = bad
+        with pytest.raises(ValueError, match=r"train.loss_channels '.*' is neither 'all' nor"):
+            train.check_config(tiny_config)
+
+
+def test_only_the_channels_of_the_loss_are_learnt(tiny_config, tmp_path):
+    tiny_config.data.colour = "ycbcr"
+    tiny_config.train.loss_channels = "1,2"
+    train.train_and_evaluate(tiny_config, str(tmp_path))
+    before = train.create_train_state(tiny_config).params
+    after = weights.load(tmp_path).params
+    last = f"conv{len(before)}"
+    changed = np.abs(after[last]["kernel"] - before[last]["kernel"]).max(axis=(0, 1, 2)) > 0
+    assert changed.tolist() == [False, True, True]
+
+
 def test_step_is_sgd_with_momentum_by_hand(tiny_config):
     tiny_config.optimizer.update(
         precondition=False, learning_rate=0.1, schedule="constant", warmup_steps=0
