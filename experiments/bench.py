@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from experiments import matrix_product
 from srcnn_jax.parallel import available_cores
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -31,7 +32,6 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
-PRODUCT_FLOP = 2 * 2048**3
 NETWORKS = ((9, 1, 5), (9, 5, 5))
 FEATURES = (64, 32)
 
@@ -91,7 +91,7 @@ def compete(
             times[name].append(worker.seconds(units))
     for worker in (product, *contestants.values()):
         worker.stop()
-    rate = PRODUCT_FLOP / statistics.median(products)
+    rate = matrix_product.FLOP / statistics.median(products)
     peers = [statistics.median(each) for name, each in times.items() if not name.startswith("ours")]
     print(f"\n{title}\nmatrix product {rate / 1e9:.0f} GF/s, {rounds} rounds of {units}")
     result: dict[str, Any] = {"title": title, "matrix_product_gflops": rate / 1e9, "times_ms": {}}

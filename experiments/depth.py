@@ -1,6 +1,8 @@
 """The depth study of the paper (TPAMI, section 4.3.3): a fourth and a fifth layer, Set5 x3.
 
-python -m experiments.depth WORKDIR --budget=short
+    python -m experiments.depth WORKDIR --budget=short
+
+`experiments.curves` plots the figures.
 """
 
 from experiments import study
@@ -9,9 +11,9 @@ from experiments import study
 # about 0.05 dB above its tables. The lengths of training differ: 8 to 14 e8 patches.
 PUBLISHED: dict[str, float | None] = {
     "9-1-5": 32.58,
-    "9-1-1-5, n22=16": 32.58,
-    "9-1-1-5, n22=32": 32.51,
-    "9-1-1-1-5, n22=32, n23=16": 32.36,
+    "9-1-1-5 n22=16": 32.58,
+    "9-1-1-5 n22=32": 32.51,
+    "9-1-1-1-5 n22=32 n23=16": 32.36,
     "9-3-5": 32.79,
     "9-3-1-5": 32.80,
     "9-3-3-5": 32.69,
@@ -19,11 +21,11 @@ PUBLISHED: dict[str, float | None] = {
     "9-5-5": 32.83,
     "9-5-1-5": 32.76,
 }
-MIDDLE = {"9-1-1-5, n22=32": "-32", "9-1-1-1-5, n22=32, n23=16": "-32-16"}  # n22, n23
+MIDDLE = {"9-1-1-5 n22=32": "-32", "9-1-1-1-5 n22=32 n23=16": "-32-16"}  # n22, n23
 
 
 def _run(name: str) -> study.Run:
-    sizes = name.split(",")[0]
+    sizes = name.split()[0]
     return study.network(sizes, "64-32" + MIDDLE.get(name, "-16" * (sizes.count("-") - 2)))
 
 

@@ -1,6 +1,8 @@
 """The filter-size study of the paper (TPAMI, section 4.3.2), 64-32 filters, Set5 x3.
 
-python -m experiments.filter_sizes WORKDIR --budget=short
+    python -m experiments.filter_sizes WORKDIR --budget=short
+
+`experiments.curves` plots the paper's figure 7 of it, `experiments.running_time` figure 12.
 """
 
 from experiments import study

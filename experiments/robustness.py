@@ -11,8 +11,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-
+from experiments import matrix_product
 from srcnn_jax.models import weight_count
 from srcnn_jax.workdir import read_json
 
@@ -29,17 +28,6 @@ NETWORKS = {
 }
 PADDINGS = ("same", "valid")
 STEPS = 600
-
-
-def matmul_rate() -> float:
-    """This machine's fp32 matrix product, 2048 x 2048, in GF/s."""
-    a = np.ones((2048, 2048), np.float32)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(seconds) / 1e9
 
 
 def train(folder: pathlib.Path, kernel_sizes, features, padding: str) -> str:
@@ -64,7 +52,7 @@ def train(folder: pathlib.Path, kernel_sizes, features, padding: str) -> str:
 
 
 def main(workdir: str) -> None:
-    print(f"fp32 matrix product: {matmul_rate():.0f} GF/s\n")
+    print(f"fp32 matrix product: {matrix_product.rate():.0f} GF/s\n")
     print("| network | weights | padding | Set5 x3, dB | seconds |")
     print("|---|---|---|---|---|")
     for name, (kernel_sizes, features) in NETWORKS.items():

@@ -227,6 +227,12 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def output(name: str, choices: argparse.Namespace, suffix: str) -> pathlib.Path:
+    """Where a study writes a table or a figure; makes the folder."""
+    choices.workdir.mkdir(parents=True, exist_ok=True)
+    return choices.workdir / f"{name}_{choices.recipe}_{choices.budget}{suffix}"
+
+
 def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespace) -> None:
     """Prints the table, and writes it as `name`.md, .csv and .tex into the workdir."""
     command = f"python -m experiments.{name} WORKDIR" + "".join(
@@ -240,9 +246,7 @@ def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespac
     )
     markdown = frame.to_markdown(index=False, disable_numparse=True)
     text = f"{title}\n\n`{command}`\n\n{markdown}\n"
-    choices.workdir.mkdir(parents=True, exist_ok=True)
-    path = choices.workdir / f"{name}_{choices.recipe}_{choices.budget}"
-    path.with_suffix(".md").write_text(text)
-    frame.to_csv(path.with_suffix(".csv"), index=False)
-    frame.to_latex(path.with_suffix(".tex"), index=False, escape=True)
+    output(name, choices, ".md").write_text(text)
+    frame.to_csv(output(name, choices, ".csv"), index=False)
+    frame.to_latex(output(name, choices, ".tex"), index=False, escape=True)
     print(text)

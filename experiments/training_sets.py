@@ -4,7 +4,7 @@
 
 The paper's larger set is ImageNet (395,909 images); ours is the training part of BSDS500 (200
 images, 14 times the pixels of T91), which anybody can have. BSD200, the paper's larger test set, is
-the test part of BSDS500: other photographs.
+the test part of BSDS500: other photographs. `experiments.curves` plots the figure.
 """
 
 from experiments import study
