@@ -1,9 +1,11 @@
-"""Every word of the config, and that each config makes a network and an optimiser."""
+"""Every word of the configs, and that each config makes a network and an optimiser."""
+
+import pathlib
 
 import pytest
 
-from configs import default
-from srcnn_jax import train
+from configs import default, keras_article
+from srcnn_jax import models, train
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -15,6 +17,28 @@ def test_every_config_can_be_trained(scale, words):
     assert config.scale == scale
     assert config.name == f"x{scale}{words}".replace(",", "_")
     train.check_config(config)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_articles_code(scale):
+    config = keras_article.get_config(f"x{scale}")
+    assert (config.scale, config.name) == (scale, f"keras_article_x{scale}")
+    assert config.train.steps * config.train.batch_size == 3_456_000
+    train.check_config(config)
+    model = train.create_model(config)
+    assert models.weight_count(model.kernel_sizes, model.features) == 85_696
+    assert config.data.patch_size - 2 * models.margin(model.kernel_sizes, model.padding) == 20
+
+
+@pytest.mark.parametrize("arg", ["", "x5", "x3,valid"])
+def test_the_articles_code_has_no_words_but_the_scale(arg):
+    with pytest.raises(ValueError, match=f"word '{arg}': .*comes the scale, x2 or x3 or x4"):
+        keras_article.get_config(arg)
+
+
+def test_no_config_is_left_out():
+    folder = pathlib.Path(default.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} == {"__init__", "default", "keras_article"}
 
 
 def test_words():

@@ -70,6 +70,7 @@ def metrics(workdir) -> list[dict]:
     [
         ((), "--config is missing"),
         (("--config=configs/default.py:x5",), "unknown config word 'x5': the words are x2 x3 x4"),
+        (("--config=configs/keras_article.py:955",), "unknown config word '955': after configs/"),
         (("--config=configs/nothing.py:x3",), "nothing.py"),
         (("--config=configs/default.py:x3", "--wordkir=a"), "wordkir"),
         (("--config=configs/default.py:x3", "--mode=test"), "test"),

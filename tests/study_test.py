@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from experiments import (
+    curves,
     depth,
     eccv_tables,
     filter_sizes,
     filters,
     n1_n2,
+    running_time,
     study,
     table_5,
     tables_2_3_4,
@@ -20,7 +22,17 @@ from experiments import (
 )
 from srcnn_jax import datasets, image, paper, weights
 
-STUDIES = (depth, eccv_tables, filter_sizes, n1_n2, table_5, tables_2_3_4, training_sets)
+STUDIES = (
+    curves,
+    depth,
+    eccv_tables,
+    filter_sizes,
+    n1_n2,
+    running_time,
+    table_5,
+    tables_2_3_4,
+    training_sets,
+)
 
 
 def choices(tmp_path, **changes):
