@@ -58,26 +58,28 @@ class SRCNN(nn.Module):
         """
         if x.ndim != 4 or x.shape[-1] != self.channels:
             raise ValueError(f"SRCNN needs (N, H, W, {self.channels}), not {x.shape}")
-        batch_last = uses_matmul(self.convolution)
-        if batch_last:
-            x = x.transpose(3, 1, 2, 0)
+        batch = x.shape[0] if uses_matmul(self.convolution) else None
+        if batch:
+            x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)
         paddings = layer_paddings(self.padding, len(self.kernel_sizes))
         shapes = kernel_shapes(self.kernel_sizes, self.features, self.channels)
         for index, (shape, padding) in enumerate(zip(shapes, paddings, strict=True)):
             last = index == len(shapes) - 1
             init = _kernel_init(self.initializer, self.channels, first=index == 0, last=last)
-            layer = _Convolution(shape, padding, init, batch_last, name=f"conv{index + 1}")
-            x = layer(x) if last else nn.relu(layer(x))
-        return x.transpose(3, 1, 2, 0) if batch_last else x
+            relu = nn.relu if not last else lambda y: y
+            x = _Convolution(shape, padding, init, relu, batch, name=f"conv{index + 1}")(x)
+        return x.reshape(*x.shape[:2], -1, batch).transpose(3, 1, 2, 0) if batch else x
 
 
 class _Convolution(nn.Module):
-    """One layer, with `flax.linen.Conv`'s parameters, in either form."""
+    """One layer, with `flax.linen.Conv`'s parameters: on (N, H, W, C), or if it is told N, on
+    (C, H, W N)."""
 
     shape: tuple[int, int, int, int]
     padding: str
     kernel_init: Callable[..., jax.Array]
-    batch_last: bool
+    activation: Callable[[jax.Array], jax.Array]
+    batch: int | None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -86,9 +88,16 @@ class _Convolution(nn.Module):
         rows, columns = (
             (self.shape[0] // 2, self.shape[1] // 2) if self.padding == "same" else (0, 0)
         )
-        if self.batch_last:
-            return convolution.convolve(x, kernel, (rows, columns)) + bias[:, None, None, None]
-        return convolution.convolve_xla(x, kernel, [(rows, rows), (columns, columns)]) + bias
+        if self.batch is None:
+            padded = [(rows, rows), (columns, columns)]
+            return self.activation(convolution.convolve_xla(x, kernel, padded) + bias)
+        return convolution.convolve(
+            x,
+            kernel,
+            self.batch,
+            (rows, columns),
+            lambda y: self.activation(y + bias[:, None, None]),
+        )
 
 
 def uses_matmul(form: str) -> bool:

@@ -1,5 +1,7 @@
 """Devices and processes: how many there are, and how a step runs on all of them."""
 
+import contextlib
+import functools
 import hashlib
 import math
 import os
@@ -66,6 +68,16 @@ def start(
         jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
+def start_alone() -> None:
+    """As `start`, for an entry point that trains nothing: one CPU device for each core.
+
+    Where JAX is running already, its devices stay as they are.
+    """
+    cache_compilations()
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", available_cores())
+
+
 def cache_compilations() -> None:
     """Keeps compiled programs on the disk, so that the next start finds them ready.
 
@@ -128,6 +140,16 @@ def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
 def local(devices: list[jax.Device]) -> list[jax.Device]:
     """Those of this process."""
     return [device for device in devices if device.process_index == jax.process_index()]
+
+
+@functools.lru_cache
+def pmap_parts(function: Callable, devices: tuple[jax.Device, ...], **static: Any) -> Callable:
+    """`function(shared, *parts, **static)` of stacked parts, each part on a device of its own.
+
+    The parts have a leading axis of devices, as has the result. One call's arrays are compiled
+    for once, however often this is called with the same arguments.
+    """
+    return jax.pmap(functools.partial(function, **static), in_axes=(None, 0, 0), devices=devices)
 
 
 def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:

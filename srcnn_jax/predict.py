@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srcnn_jax import convolution, models
+from srcnn_jax import convolution, models, parallel
+from srcnn_jax.convolution import Windows
 from srcnn_jax.weights import Weights
 
 # (image row of the first of them, enlarged rows (h, W, C) float32) to restored rows (h, W, C)
 Restore = Callable[[int, np.ndarray], np.ndarray]
 
 BAND_ROWS = 512  # rows held at a time; memory grows with it, the result does not change
-STRIP_PIXELS = 4096  # of a strip's activations, which should stay in a core's cache
+LEAST_ROWS = 128  # of them on one device: bands share some work with their neighbours
+STRIP_PIXELS = 1024  # of a strip's activations, which should stay in a core's cache
 PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
 WIDTH_STEP = 128  # widths are rounded up to it, so that images of similar size share a compilation
 
@@ -32,7 +34,7 @@ def predict(
     Args:
       weights: the network; its channels must be those of the image.
       image: float32 (H, W, C) in 0..1.
-      band_rows: about how many rows are computed at a time.
+      band_rows: about how many rows are computed at a time, on all local devices together.
       form: 'auto', 'matmul' or 'xla', as `models.SRCNN.convolution`.
 
     Returns:
@@ -49,21 +51,27 @@ def predict(
     reach = sum(size // 2 for size in sizes)
     margin = models.margin(sizes, paddings)
     full_width = -(-width // WIDTH_STEP) * WIDTH_STEP
-    strip_rows = min(16, max(2, STRIP_PIXELS // full_width))
+    strip_rows = min(16, max(1, STRIP_PIXELS // full_width))
     halo = sizes[-1] - 1  # rows of the last hidden layer that two bands share
-    strips = -(-(band_rows + halo) // strip_rows)
-    rows = strips * strip_rows - halo  # output rows of a band
+    devices = tuple(jax.local_devices())
+    most = max(band_rows // len(devices), min(band_rows, LEAST_ROWS))
+    most = -(-(most + halo) // strip_rows) * strip_rows - halo  # output rows of a band
+    rounds = -(-height // (most * len(devices)))
+    rows = -(-height // (rounds * len(devices)))  # those of them that are used
 
-    run = _matmul_band if models.uses_matmul(form) else _xla_band
-    layers = [
-        (jnp.asarray(layer["kernel"]), jnp.asarray(layer["bias"])) for layer in weights.layers
-    ]
+    band_of = _matmul_band if models.uses_matmul(form) else _xla_band
+    run = parallel.pmap_parts(band_of, devices, strip_rows=strip_rows, paddings=paddings)
+    layers = [(layer["kernel"], layer["bias"]) for layer in weights.layers]
     out = np.empty((height, width, channels), np.float32)
-    for top in range(0, height, rows):
-        band = _canvas(image, top - reach, rows + 2 * reach, full_width, reach, margin)
-        inside = np.asarray([top, height, width])
-        result = run(layers, band, inside, strip_rows=strip_rows, paddings=paddings)
-        out[top : top + rows] = np.asarray(result)[: height - top, :width]
+    for start in range(0, height, rows * len(devices)):
+        tops = [start + i * rows for i in range(len(devices))]
+        bands = [
+            _canvas(image, top - reach, most + 2 * reach, full_width, reach, margin) for top in tops
+        ]
+        inside = [[top, height, width, rows] for top in tops]
+        results = run(layers, np.stack(bands), np.asarray(inside))
+        for top, result in zip(tops, np.asarray(results), strict=True):
+            out[top : top + rows] = result[: max(0, min(rows, height - top)), :width]
     return out
 
 
@@ -123,12 +131,17 @@ def _canvas(
     """
     height = image.shape[0]
     canvas = np.zeros((rows, width + 2 * reach, image.shape[2]), np.float32)
-    first, last = max(top, -margin), min(top + rows, height + margin)
+    first = max(top, -margin)
+    last = max(first, min(top + rows, height + margin))
     source = image[np.clip(np.arange(first, last), 0, height - 1)]
     source = np.pad(source, ((0, 0), (margin, margin), (0, 0)), mode="edge")
     left = reach - margin
     canvas[first - top : last - top, left : left + source.shape[1]] = source
     return canvas
+
+
+def _bias_and_relu(bias: jax.Array, y: jax.Array) -> jax.Array:
+    return jax.nn.relu(y + bias[:, None, None])
 
 
 def _mask(
@@ -138,7 +151,7 @@ def _mask(
 
     Args:
       top: image row of the array's first row; its first column is column -border.
-      inside: [_, height, width] of the image.
+      inside: [_, height, width, _] of the image.
     """
     row = top + jnp.arange(shape[0])[:, None]
     column = jnp.arange(shape[1])[None, :] - border
@@ -161,9 +174,11 @@ def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
     ]
 
 
-@functools.partial(jax.jit, static_argnames=("strip_rows", "paddings"))
 def _xla_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Array:
-    """The plain form: (rows + 2 reach, width + 2 reach, C) to (rows, width, C)."""
+    """The plain form: (rows + 2 reach, width + 2 reach, C) to (rows, width, C).
+
+    `inside` is [image row of the band's first, height and width of the image, rows to compute].
+    """
     del strip_rows  # one strip
     borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
     x = band[None]
@@ -176,7 +191,6 @@ def _xla_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Ar
     return x[0]
 
 
-@functools.partial(jax.jit, static_argnames=("strip_rows", "paddings"))
 def _matmul_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Array:
     """The form of `convolution.py`, over full-width strips whose activations stay in the cache.
 
@@ -189,26 +203,28 @@ def _matmul_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax
     size, channels = sizes[-1], last_kernel.shape[-1]
     reach = sum(s // 2 for s in sizes)
     halo = 2 * sum(s // 2 for s in sizes[:-1])
-    canvas = band.transpose(2, 0, 1)[..., None]
-    # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in)
-    last_matrix = last_kernel.transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
+    canvas = band.transpose(2, 0, 1)
+    # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in), both flipped
+    last_matrix = last_kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
 
     def strip(start):
         x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
         row = inside[0] - reach + start
         for (kernel, bias), (border, extent) in zip(hidden, borders, strict=False):
             row += kernel.shape[0] // 2
-            x = jax.nn.relu(convolution.convolve(x, kernel) + bias[:, None, None, None])
+            relu = functools.partial(_bias_and_relu, bias)
+            x = convolution.convolve(x, kernel, 1, finish=relu)
             if border > extent:
-                x *= _mask(x.shape[1:3], row, border, extent, inside)[..., None]
+                x *= _mask(x.shape[1:3], row, border, extent, inside)
         product = last_matrix @ x.reshape(x.shape[0], -1)
         blocks = product.reshape(size, size * channels, *x.shape[1:])
-        return convolution.scatter(blocks, (1, size))[..., 0]
+        return convolution.fold(
+            blocks, Windows(convolution.COLUMNS, width, size, x.shape[2], 1 - size)
+        )
 
-    # An image that ends within the band needs only so many strips.
     halo_rows = canvas.shape[1] - halo
     width = canvas.shape[2] - 2 * (reach - size // 2) - (size - 1)
-    needed = jnp.minimum(halo_rows, inside[1] - inside[0] + size - 1)
+    needed = jnp.minimum(inside[3], inside[1] - inside[0]) + size - 1
     sums = jax.lax.fori_loop(
         0,
         -(-needed // strip_rows),
@@ -217,6 +233,6 @@ def _matmul_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax
         ),
         jnp.zeros((size * channels, halo_rows, width)),
     )
-    blocks = sums.reshape(size, channels, halo_rows, width, 1)
-    out = convolution.scatter(blocks, (size, 1))[..., 0] + last_bias[:, None, None]
-    return out.transpose(1, 2, 0)
+    blocks = sums.reshape(size, channels, halo_rows, width)
+    rows = Windows(convolution.ROWS, halo_rows - size + 1, size, halo_rows, 1 - size)
+    return (convolution.fold(blocks, rows) + last_bias[:, None, None]).transpose(1, 2, 0)

@@ -350,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error))
     from srcnn_jax import parallel
 
-    parallel.cache_compilations()
+    parallel.start_alone()
     name = options.weights.name if options.weights else f"srcnn_915_x{options.scale}.safetensors"
     status = 0
     for source, target in zip(options.pictures, targets, strict=True):

@@ -31,6 +31,14 @@ def reference(x, kernel):
     )
 
 
+def convolve(x, kernel, padding=(0, 0)):
+    """`convolution.convolve` of x (C, H, W, N), to (C, H', W', N)."""
+    batch = x.shape[-1]
+    flat = x.reshape(*x.shape[:2], -1)
+    y = jax.jit(convolution.convolve, static_argnums=(2, 3))(flat, kernel, batch, padding)
+    return y.reshape(*y.shape[:2], -1, batch)
+
+
 def zeros_around(shape, padding):
     return (shape[0] // 2, shape[1] // 2) if padding == "same" else (0, 0)
 
@@ -41,7 +49,7 @@ def test_convolve_is_a_correlation(shape, padding):
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(shape[2], 11, 13, 2)), rng.normal(size=shape)
     rows, columns = zeros_around(shape, padding)
-    ours = convolution.convolve(jnp.float32(x), jnp.float32(kernel), (rows, columns))
+    ours = convolve(jnp.float32(x), jnp.float32(kernel), (rows, columns))
     expected = reference(np.pad(x, [(0, 0), (rows, rows), (columns, columns), (0, 0)]), kernel)
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, atol=3e-6 * np.abs(expected).max())
@@ -57,7 +65,7 @@ def test_gradients_are_those_of_the_plain_convolution(shape, padding):
     rows, columns = zeros_around(shape, padding)
 
     def ours(x, kernel):
-        return jnp.sum(jnp.sin(convolution.convolve(x, kernel, (rows, columns))))
+        return jnp.sum(jnp.sin(convolve(x, kernel, (rows, columns))))
 
     def plain(x, kernel):
         nhwc = x.transpose(3, 1, 2, 0)
@@ -70,28 +78,59 @@ def test_gradients_are_those_of_the_plain_convolution(shape, padding):
         np.testing.assert_allclose(a, b, atol=2e-4 * np.abs(b).max())
 
 
-def test_scatter_is_the_transpose_of_gather():
+@pytest.mark.parametrize(
+    "windows",
+    [
+        convolution.Windows(convolution.ROWS, 11, 3, 9),
+        convolution.Windows(convolution.ROWS, 11, 3, 11, -1),
+        convolution.Windows(convolution.ROWS, 11, 7, 3, -2, stride=5),
+        convolution.Windows(convolution.ROWS, 11, 8, 4, 3, stride=3),
+        convolution.Windows(convolution.ROWS, 11, 4, 3, stride=4),
+        convolution.Windows(convolution.COLUMNS, 6, 5, 2, unit=2),
+        convolution.Windows(convolution.COLUMNS, 6, 3, 6, -1, unit=2),
+    ],
+    ids=str,
+)
+def test_fold_is_the_transpose_of_unfold(windows):
     rng = np.random.default_rng(2)
-    x = jnp.float32(rng.normal(size=(2, 8, 7, 3)))
-    taps = 3, 2
-    columns = convolution.gather(x, taps)
-    assert columns.shape == (6, 2, 6, 6, 3)
-    y = jnp.float32(rng.normal(size=columns.shape))
-    (transposed,) = jax.vjp(lambda x: convolution.gather(x, taps), x)[1](y)
-    np.testing.assert_allclose(jnp.vdot(columns, y), jnp.vdot(x, transposed), rtol=1e-4)
+    x = rng.normal(size=(2, 11, 12)).astype(np.float32)
+    unfolded = convolution.unfold(x, windows)
+    # every window by hand
+    entries = np.moveaxis(x, windows.axis, 0).reshape(windows.size, windows.unit, -1)
+    for tap, window in np.ndindex(windows.taps, windows.number):
+        at = windows.start + window * windows.stride + tap
+        expected = entries[at] if 0 <= at < windows.size else 0 * entries[0]
+        got = np.moveaxis(unfolded[tap], windows.axis, 0)
+        got = got.reshape(windows.number, windows.unit, -1)[window]
+        np.testing.assert_array_equal(got, expected)
 
-    blocks = jnp.float32(rng.normal(size=(6, 2, 8, 7, 3)))
-    summed = convolution.scatter(blocks, taps)
-    assert summed.shape == (2, 6, 6, 3)
-    z = jnp.float32(rng.normal(size=summed.shape))
-    (transposed,) = jax.vjp(lambda b: convolution.scatter(b, taps), blocks)[1](z)
-    np.testing.assert_allclose(jnp.vdot(summed, z), jnp.vdot(blocks, transposed), rtol=1e-4)
+    y = rng.normal(size=unfolded.shape).astype(np.float32)
+    folded = convolution.fold(y, windows)
+    assert folded.shape == x.shape
+    np.testing.assert_allclose(np.vdot(unfolded, y), np.vdot(x, folded), rtol=1e-4)
+    (transposed,) = jax.vjp(lambda x: convolution.unfold(x, windows), x)[1](y)
+    np.testing.assert_array_equal(transposed, folded)
+    (transposed,) = jax.vjp(lambda y: convolution.fold(y, windows), y)[1](x)
+    np.testing.assert_array_equal(transposed, unfolded)
+
+
+@pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (5, 3), (6, 3), (4, 5)])
+def test_toom_cook_is_a_correlation(outputs, taps):
+    a, g, b = convolution.toom_cook(outputs, taps)
+    rng = np.random.default_rng(3)
+    tile, kernel = rng.normal(size=outputs + taps - 1), rng.normal(size=taps)
+    expected = np.correlate(tile, kernel, "valid")
+    np.testing.assert_allclose(a @ ((g @ kernel) * (b @ tile)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_tiling_of_the_usual_shapes():
+    assert convolution.tiling(25, 9) == (5, 3)  # 9-1-5 on 33 pixels, valid
+    assert convolution.tiling(45, 9) == (5, 3)  # on 45 pixels, same
+    assert convolution.tiling(21, 5)[1] == 5
 
 
 def test_known_values():
     x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     kernel = jnp.zeros((2, 2, 1, 1)).at[0, 1].set(1.0).at[1, 0].set(10.0)
     # y[i, j] = x[i, j + 1] + 10 x[i + 1, j]
-    np.testing.assert_array_equal(
-        convolution.convolve(x, kernel)[0, :, :, 0], [[31.0, 42.0], [64.0, 75.0]]
-    )
+    np.testing.assert_array_equal(convolve(x, kernel)[0, :, :, 0], [[31.0, 42.0], [64.0, 75.0]])
