@@ -225,29 +225,44 @@ def _score_all(
     return {"scale": scale, "datasets": results}
 
 
+def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> dict[str, np.ndarray]:
+    """A test image to look at, in colour where the original is.
+
+    Args:
+      test: the image.
+      planes: float (H, W, C), what a network made of `test.enlarged`.
+      colour: of the network: 'y', 'ycbcr' or 'rgb'.
+      scale: factor of the enlargement.
+
+    Returns:
+      uint8 (H, W) or (H, W, 3) by 'original', 'bicubic' and 'srcnn'.
+    """
+
+    def show(result: np.ndarray) -> np.ndarray:
+        if colour == "rgb":
+            return image.to_uint8(result)
+        if colour == "ycbcr":
+            return image.to_uint8(image.ycbcr2rgb(result))
+        if test.pixels.ndim == 2:
+            return image.to_uint8(result[..., 0])
+        # the network restores luminance only; chroma is bicubic
+        ycbcr = degrade(image.rgb2ycbcr(test.pixels / 255.0), scale)
+        grey = test.luminance == "gray"  # full range, Y is 16 to 235
+        ycbcr[..., 0] = (16.0 + 219.0 * result[..., 0]) / 255.0 if grey else result[..., 0]
+        return image.to_uint8(image.ycbcr2rgb(ycbcr))
+
+    return {"original": test.pixels, "bicubic": show(test.enlarged), "srcnn": show(planes)}
+
+
 def _write_images(
     folder: pathlib.Path, test: TestImage, planes: np.ndarray, colour: str, scale: int
 ) -> None:
-    """PNG files of a test image: original, bicubic and SRCNN, in colour where the original is."""
+    """PNG files of the pictures of a test image."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-
-    def write(kind: str, pixels: np.ndarray) -> None:
+    for kind, pixels in pictures(test, planes, colour, scale).items():
         Image.fromarray(pixels).save(folder / f"{test.name}_x{scale}_{kind}.png")
-
-    write("original", test.pixels)
-    for kind, result in (("bicubic", test.enlarged), ("srcnn", planes)):
-        if colour == "rgb":
-            write(kind, image.to_uint8(result))
-        elif colour == "ycbcr":
-            write(kind, image.to_uint8(image.ycbcr2rgb(result)))
-        elif test.pixels.ndim == 2:
-            write(kind, image.to_uint8(result[..., 0]))
-        else:  # the network restores luminance only; chroma is bicubic
-            ycbcr = degrade(image.rgb2ycbcr(test.pixels / 255.0), scale)
-            ycbcr[..., 0] = result[..., 0]
-            write(kind, image.to_uint8(image.ycbcr2rgb(ycbcr)))
 
 
 def format_table(result: dict[str, Any]) -> str:

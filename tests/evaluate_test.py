@@ -54,6 +54,21 @@ def test_full_range_grey():
     np.testing.assert_array_equal(result[0].truth, image.rgb2gray(pixels))
 
 
+@pytest.mark.parametrize("luminance", ["ycbcr", "gray"])
+def test_pictures_in_colour_have_the_luminance_of_the_network(luminance):
+    smooth = np.linspace(40, 200, 48).astype(np.uint8)
+    pixels = np.stack([np.tile(smooth, (48, 1)), np.tile(smooth, (48, 1)).T, np.full((48, 48), 90)])
+    pixels = pixels.transpose(1, 2, 0).astype(np.uint8)
+    dataset = datasets.Dataset("made", "a test", "0", luminance, (("ramp", pixels),))
+    (test,) = evaluate.create_test_images(dataset, 2, "y")
+    shown = evaluate.pictures(test, test.truth[..., None] / np.float32(255), "y", 2)
+    assert list(shown) == ["original", "bicubic", "srcnn"]
+    inside = np.s_[6:-6, 6:-6]  # bicubic is as good as exact there
+    for picture in shown.values():
+        difference = np.abs(picture[inside].astype(int) - pixels[inside])
+        assert difference.max() <= 2
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", ["set5", "set14", "bsd200"])
 def test_bicubic_rows_are_the_papers(data_dir, name, scale):
