@@ -8,7 +8,6 @@ common.
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from srcnn_jax.models import weight_count
-from srcnn_jax.workdir import read_json
+from srcnn_jax.workdir import read_json, read_metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: the config's own
@@ -188,11 +187,10 @@ def read(folder: pathlib.Path) -> Result:
 def _seconds(folder: pathlib.Path, batch_size: int) -> float:
     """Seconds of training, with what its first dispatch took to compile."""
     seconds, before = 0.0, 0
-    with (folder / "metrics.jsonl").open() as lines:
-        for line in map(json.loads, lines):
-            if "patches_per_second" in line:
-                seconds += (line["step"] - before) * batch_size / line["patches_per_second"]
-                before = line["step"]
+    for line in read_metrics(folder):
+        if "patches_per_second" in line:
+            seconds += (line["step"] - before) * batch_size / line["patches_per_second"]
+            before = line["step"]
     return seconds
 
 

@@ -47,8 +47,23 @@ def _without_infinity(content: Any) -> Any:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file; None if there is none."""
-    return json.loads(path.read_text()) if path.exists() else None
+    """Reads a JSON file; None if there is none, ValueError naming it if it is damaged."""
+    return _parse(path.read_bytes(), path) if path.exists() else None
+
+
+def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, as `Metrics.write` got them; raises as `read_json`."""
+    path = folder / "metrics.jsonl"
+    return [_parse(line, path) for line in path.read_bytes().splitlines()]
+
+
+def _parse(text: bytes, path: pathlib.Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(
+            f"{path} is damaged ({error}): put a good copy back, or delete its folder and run again"
+        ) from error
 
 
 def check_config(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:

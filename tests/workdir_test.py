@@ -67,6 +67,24 @@ def test_json_is_there_whole_or_not_at_all(tmp_path):
     assert workdir.read_json(tmp_path / "none.json") is None
 
 
+@pytest.mark.parametrize("content", [b'{"step": 1', b"\xff\xfe", b""])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "eval.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"eval\.json is damaged .* put a good copy back"):
+        workdir.read_json(tmp_path / "eval.json")
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 0, "psnr": 30.5}\n' + content + b"\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged"):
+        workdir.read_metrics(tmp_path)
+
+
+def test_metrics_are_read_as_they_were_written(tmp_path):
+    metrics = workdir.Metrics(tmp_path, 0)
+    metrics.write(0, psnr=30.5)
+    metrics.write(1, loss=0.25)
+    metrics.close()
+    assert workdir.read_metrics(tmp_path) == [{"step": 0, "psnr": 30.5}, {"step": 1, "loss": 0.25}]
+
+
 def test_a_full_disk_is_explained():
     with (
         pytest.raises(OSError, match="the disk of runs/x3 is all but full: make room"),
