@@ -1,0 +1,97 @@
+"""Training curves as points of an SVG drawing: PSNR over patches, on a logarithmic axis."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+from matplotlib.ticker import MaxNLocator
+
+WIDTH, HEIGHT = 640, 380
+LEFT, RIGHT, TOP, BOTTOM = 64, 630, 10, 340  # of the area that holds the curves
+COLOURS = 7  # in report.css
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """PSNR in dB over patches, and how it is drawn: 'ours', 'valid' or 'paper'."""
+
+    label: str
+    kind: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """What the page draws, in the units of a WIDTH x HEIGHT drawing.
+
+    Attributes:
+      title: what is measured on what.
+      lines: (label, kind, number of its colour, its points) of each curve.
+      x_ticks, y_ticks: (place, text).
+      bicubic: height of the line of bicubic interpolation.
+    """
+
+    title: str
+    lines: Sequence[tuple[str, str, int, Sequence[tuple[float, float]]]]
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+    bicubic: float
+
+
+def draw(title: str, curves: Sequence[Curve], bicubic: float) -> Chart:
+    """Places curves on the axes; what is more than 1 dB below bicubic is cut off.
+
+    Args:
+      title: of the chart.
+      curves: with points of positive patches; at least one point in all.
+      bicubic: PSNR of bicubic interpolation, drawn as a line.
+    """
+    points = list(itertools.chain.from_iterable(curve.points for curve in curves))
+    first, last = min(x for x, _ in points) / 1.2, max(x for x, _ in points) * 1.2
+    lowest = max(bicubic - 1.0, min(bicubic, *(y for _, y in points)))
+    values = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(
+        lowest, max(bicubic + 0.1, *(y for _, y in points))
+    )
+    low, high = values[0], values[-1]
+
+    def across(patches: float) -> float:
+        return round(LEFT + (RIGHT - LEFT) * math.log(patches / first) / math.log(last / first), 2)
+
+    def up(psnr: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * (psnr - low) / (high - low), 2)
+
+    lines = [
+        (
+            curve.label,
+            curve.kind,
+            index % COLOURS,
+            [(across(x), up(y)) for x, y in curve.points if y >= low],
+        )
+        for index, curve in enumerate(curves)
+    ]
+    digits = max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9))
+    return Chart(
+        title,
+        lines,
+        [(across(value), text) for value, text in _powers(first, last)],
+        [(up(value), f"{value:.{digits}f}") for value in values],
+        up(bicubic),
+    )
+
+
+def _powers(first: float, last: float) -> list[tuple[float, str]]:
+    """Ticks between two numbers: powers of ten, and 2 and 5 times them if these are few."""
+    exponents = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+    few = math.log10(last / first) < 2
+    return [
+        (factor * 10.0**exponent, _power(factor, exponent))
+        for exponent in exponents
+        for factor in ((1, 2, 5) if few else (1,))
+        if first <= factor * 10.0**exponent <= last
+    ]
+
+
+def _power(factor: int, exponent: int) -> str:
+    text = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return text if factor == 1 else f"{factor}·{text}"

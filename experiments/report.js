@@ -1,0 +1,121 @@
+"use strict";
+
+// Of each viewer: two pictures lie on each other, and the right one is clipped at the divider.
+function start(viewer) {
+  const stage = viewer.querySelector(".stage");
+  const scroll = viewer.querySelector(".scroll");
+  const sheet = viewer.querySelector(".sheet");
+  const divider = viewer.querySelector("input[type=range]");
+  const pictures = [...viewer.querySelectorAll(".sheet img")];
+  const radios = (part) => [...viewer.querySelectorAll(`[data-part=${part}]`)];
+  const chosen = (part) => Number(radios(part).find((radio) => radio.checked).value);
+  const text = (picture) => `${picture.dataset.label} ${picture.dataset.psnr}`.trim();
+
+  // A whole number of screen pixels for each of the picture's, about one CSS pixel at zoom 1.
+  const unit = () => Math.max(1, Math.round(devicePixelRatio)) / devicePixelRatio;
+
+  // Moves the frame to a whole pixel of the screen; between two, its edges would be blended.
+  function align() {
+    stage.style.left = stage.style.top = "0";
+    const box = stage.getBoundingClientRect();
+    const back = (place) => {
+      const pixels = place * devicePixelRatio;
+      return `${(Math.floor(pixels + 0.01) - pixels) / devicePixelRatio}px`;
+    };
+    stage.style.left = back(box.left + scrollX);
+    stage.style.top = back(box.top + scrollY);
+  }
+
+  // Width and height of what is seen of the picture: not rounded, and without scrollbars.
+  function seen() {
+    const box = scroll.getBoundingClientRect();
+    return [
+      box.width - (scroll.offsetWidth - scroll.clientWidth),
+      box.height - (scroll.offsetHeight - scroll.clientHeight),
+    ];
+  }
+
+  function wipe() {
+    const place = scroll.scrollLeft + (divider.value / 100) * seen()[0];
+    const cut = Math.round(place * devicePixelRatio) / devicePixelRatio;
+    sheet.style.setProperty("--cut", `${cut}px`);
+    divider.setAttribute(
+      "aria-valuetext",
+      `${Math.round(divider.value)} %: ${text(pictures[chosen("left")])} on the left, ` +
+        `${text(pictures[chosen("right")])} on the right`,
+    );
+  }
+
+  function choose() {
+    pictures.forEach((picture, index) => {
+      picture.hidden = index !== chosen("left") && index !== chosen("right");
+      picture.className = index === chosen("right") && chosen("left") !== index ? "right" : "";
+    });
+    for (const part of ["left", "right"]) {
+      const picture = pictures[chosen(part)];
+      const psnr = document.createElement("b");
+      psnr.textContent = picture.dataset.psnr;
+      const shown = viewer.querySelector(`[data-shown=${part}]`);
+      shown.replaceChildren(`${picture.dataset.label} `, psnr);
+    }
+    align();
+    wipe();
+  }
+
+  function fit() {
+    const zoom = chosen("zoom") * unit();
+    const before = sheet.offsetWidth;
+    const x = (scroll.scrollLeft + scroll.clientWidth / 2) / before;
+    const y = (scroll.scrollTop + scroll.clientHeight / 2) / sheet.offsetHeight;
+    sheet.style.width = `${sheet.dataset.width * zoom}px`;
+    sheet.style.height = `${sheet.dataset.height * zoom}px`;
+    scroll.scrollLeft = x * sheet.offsetWidth - scroll.clientWidth / 2;
+    scroll.scrollTop = y * sheet.offsetHeight - scroll.clientHeight / 2;
+    align();
+    const [width, height] = seen();
+    divider.style.setProperty("--seen", `${width}px`);
+    divider.style.setProperty("--seen-height", `${height}px`);
+    wipe();
+  }
+
+  function check(part, radio) {
+    if (!radio) return;
+    radio.checked = true;
+    part === "zoom" ? fit() : choose();
+  }
+
+  viewer.addEventListener("change", (event) => {
+    if (event.target.dataset.part === "zoom") fit();
+    else if (event.target.dataset.part) choose();
+  });
+  viewer.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const digit = /^Digit([1-9])$/.exec(event.code);
+    const step = { "+": 1, "=": 1, "-": -1 }[event.key];
+    if (digit) {
+      const part = event.shiftKey ? "left" : "right";
+      check(part, radios(part)[digit[1] - 1]);
+    } else if (step) {
+      const zooms = radios("zoom");
+      check("zoom", zooms[zooms.findIndex((radio) => radio.checked) + step]);
+    } else return;
+    event.preventDefault();
+  });
+  divider.addEventListener("input", wipe);
+  scroll.addEventListener("scroll", wipe);
+  scroll.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse" && event.buttons === 1)
+      scroll.scrollBy(-event.movementX, -event.movementY);
+  });
+  addEventListener("resize", fit);
+
+  const fits = (radio) =>
+    sheet.dataset.width * unit() * radio.value <= viewer.clientWidth &&
+    sheet.dataset.height * unit() * radio.value <= 0.85 * innerHeight;
+  check("zoom", radios("zoom").findLast(fits));
+  choose();
+  fit();
+}
+
+document.documentElement.classList.add("scripted");
+document.querySelectorAll(".viewer").forEach(start);
