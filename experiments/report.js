@@ -90,7 +90,7 @@ function start(viewer) {
   });
   viewer.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const digit = /^Digit([1-9])$/.exec(event.code);
+    const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
     const step = { "+": 1, "=": 1, "-": -1 }[event.key];
     if (digit) {
       const part = event.shiftKey ? "left" : "right";
