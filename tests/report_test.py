@@ -238,13 +238,18 @@ def press(browser, *keys) -> None:
 
 
 def seen(browser, viewer) -> np.ndarray:
-    """The pixels of the screen that show the picture."""
+    """The pixels of the screen that show the picture, once it is decoded."""
     browser.execute_async_script(
         "const [viewer, done] = arguments;"
         "Promise.all([...viewer.querySelectorAll('img:not([hidden])')].map(i => i.decode()))"
         ".then(() => requestAnimationFrame(() => requestAnimationFrame(done)))",
         viewer,
     )
+    return photographed(browser, viewer)
+
+
+def photographed(browser, viewer) -> np.ndarray:
+    """As `seen`, but does not wait."""
     box = browser.execute_script(
         "const box = arguments[0].getBoundingClientRect();"
         "return [box.top, box.bottom, box.left, box.right].map(each => each * devicePixelRatio)",
@@ -396,6 +401,7 @@ def test_nothing_is_fetched_run_or_reported(browser, page):
     assert NASTY in browser.find_element("css selector", ".viewer figcaption").text
     assert NASTY in browser.find_element("css selector", "#scores tbody th").text
     assert not browser.find_elements("css selector", "[onerror], img:not([src^='data:'])")
+    assert len(browser.find_elements("css selector", "#scores tr.mean")) == 1
     # And if one had: the page's policy lets no script of it run, and nothing be fetched.
     browser.execute_script("document.body.insertAdjacentHTML('beforeend', arguments[0])", NASTY)
     assert (
@@ -408,6 +414,8 @@ def test_nothing_is_fetched_run_or_reported(browser, page):
 
 
 def test_without_javascript(browser, page, expected):
+    from selenium.webdriver.support.wait import WebDriverWait
+
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(page.as_uri())
@@ -420,5 +428,17 @@ def test_without_javascript(browser, page, expected):
         ):
             assert browser.find_element("css selector", selector).is_displayed()
         assert not browser.find_element("css selector", ".choices").is_displayed()
+        viewer = browser.find_element("css selector", ".viewer")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", viewer)
+        _, bicubic, srcnn = expected[0]
+        half = bicubic.shape[1] // 2
+        shown = np.concatenate([bicubic[:, :half], srcnn[:, half:]], axis=1)
+        middle = slice(half - 1, half + 2)  # the cut may be within a pixel
+
+        def as_expected(browser) -> bool:
+            difference = photographed(browser, viewer) != shown
+            return not np.delete(difference, middle, axis=1).any()
+
+        WebDriverWait(browser, 10).until(as_expected)
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
