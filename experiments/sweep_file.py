@@ -87,7 +87,9 @@ class Sweep:
         return self.space(optuna.trial.FixedTrial(dict(params)))
 
     def title(self) -> str:
-        return f"{self.metric} on {self.dataset or self.config.train.eval_dataset}"
+        """What is maximised, as tables and plots say it."""
+        name = pathlib.Path(self.dataset or self.config.train.eval_dataset).name
+        return f"{self.metric.upper()} on {name}"
 
 
 def read(path: pathlib.Path) -> Sweep:

@@ -115,7 +115,7 @@ def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
         from experiments import sweep_plots
 
         points = [(row["multiply_adds"], row["values"]) for row in scored]
-        names = [" ".join(row["fields"].values()) for row in scored]
+        names = [" ".join(row["fields"].values()).replace(",", "-") for row in scored]
         front = pareto([(row["multiply_adds"], _mean(row)) for row in scored])
         sweep_plots.cost(points, names, front, sweep.title(), workdir / "cost.png")
         shares = importances(study)
@@ -125,7 +125,7 @@ def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Share of each parameter in the spread of the results (PED-ANOVA); empty if too few are in."""
+    """Share of each parameter in the spread of the results (fANOVA); empty if too few are in."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     seen: dict[str, set] = {}
     for trial in trials:
@@ -134,8 +134,9 @@ def importances(study: optuna.Study) -> dict[str, float]:
     varied = sorted(name for name, values in seen.items() if len(values) > 1)
     if len(trials) < 4 or not varied or len({t.value for t in trials}) < 2:
         return {}
-    shares = optuna.importance.get_param_importances(study, params=varied)
-    return {short(name, shares): share for name, share in shares.items()}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=varied)
+    return {short(name, shares): float(share) for name, share in shares.items()}
 
 
 def write_best(sweep: Sweep, study: optuna.Study, path: pathlib.Path) -> str:
