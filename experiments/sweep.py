@@ -27,6 +27,7 @@ from experiments.robustness import matmul_rate
 from experiments.sweep_file import Sweep
 from srcnn_jax.models import kernel_shapes
 
+COMMAND = [sys.executable, "-m", "experiments.sweep"]
 EFFICIENCY = 0.47  # of a training, to the matrix-product rate: README's x2 run, at 176 GF/s
 STARTUP = 20.0  # seconds of a run besides training
 
@@ -123,8 +124,9 @@ def run(arguments: Sequence[str]) -> None:
     sweep_trials.fill(sweep, study, choices.retry == "failed")
     if choices.workers > 1:
         start_workers(choices)
-    else:
-        sweep_trials.work(sweep, study, storage, choices.workdir, choices.heartbeat, choices.prune)
+    elif sweep_trials.work(
+        sweep, study, storage, choices.workdir, choices.heartbeat, choices.prune
+    ):
         print(f"\n{sweep_report.write(sweep, study, choices.workdir)}\n\n{choices.workdir}")
 
 
@@ -145,7 +147,7 @@ def start_workers(choices: argparse.Namespace) -> None:
     Raises:
       OSError: if one ends with an error, when all have ended.
     """
-    command = [sys.executable, "-m", "experiments.sweep", *one_worker(choices)]
+    command = [*COMMAND, *one_worker(choices)]
     count = choices.workers
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     gpus = list_gpus()
@@ -229,7 +231,7 @@ def start_jobs(choices: argparse.Namespace) -> None:
     }
     logs = choices.workdir.absolute() / "slurm"
     if choices.dry_run or not sweep_slurm.available():
-        print(sweep_slurm.script(one_worker(choices), choices.slurm, parameters, logs))
+        print(sweep_slurm.script([*COMMAND, *one_worker(choices)], choices.slurm, parameters, logs))
         if not choices.dry_run:
             print("# there is no SLURM on this machine: this is what sbatch would be given")
         return

@@ -20,7 +20,8 @@ def rows(sweep: Sweep, study: optuna.Study) -> list[dict[str, Any]]:
 
     Returns:
       {'fields': text by field, 'params', 'multiply_adds', 'values': one for each seed, 'seconds':
-      of a run on average, 'notes': what went otherwise}. A point that has not begun is not there.
+      of a run on average, 'front': its place on the Pareto front if it is there, 'notes': what went
+      otherwise}. A point that has not begun is not there.
     """
     points: dict[tuple, dict[str, Any]] = {}
     for trials in tasks(study).values():
@@ -36,6 +37,7 @@ def rows(sweep: Sweep, study: optuna.Study) -> list[dict[str, Any]]:
                 "multiply_adds": trial.user_attrs.get("multiply_adds"),
                 "values": [],
                 "seconds": 0.0,
+                "front": None,
                 "notes": [],
             },
         )
@@ -51,6 +53,10 @@ def rows(sweep: Sweep, study: optuna.Study) -> list[dict[str, Any]]:
             row["notes"].append(trial.state.name.lower())
     for row in points.values():
         row["seconds"] /= max(1, len(row["values"]))
+    scored = [row for row in points.values() if row["values"]]
+    front = pareto([(row["multiply_adds"], _mean(row)) for row in scored])
+    for place, index in enumerate(front):
+        scored[index]["front"] = place
     return sorted(points.values(), key=lambda row: -_mean(row))
 
 
@@ -83,9 +89,6 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The table of `rows`."""
-    scored = [row for row in found if row["values"]]
-    front = pareto([(row["multiply_adds"], _mean(row)) for row in scored])
-    best = {id(scored[index]) for index in front}
     digits = 2 if sweep.metric in ("psnr", "wpsnr", "nqm") else 4
     lines = []
     for row in found:
@@ -94,7 +97,7 @@ def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         line[sweep.title()] = studies.spread(row["values"], digits) if row["values"] else "–"
         line["runs"] = len(row["values"])
         line["seconds"] = round(row["seconds"])
-        line["front"] = "*" if id(row) in best else ""
+        line["front"] = "" if row["front"] is None else "*"
         line["notes"] = "; ".join(dict.fromkeys(row["notes"]))
         lines.append(line)
     return pd.DataFrame(lines)
@@ -116,7 +119,8 @@ def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
 
         points = [(row["multiply_adds"], row["values"]) for row in scored]
         names = [" ".join(row["fields"].values()).replace(",", "-") for row in scored]
-        front = pareto([(row["multiply_adds"], _mean(row)) for row in scored])
+        front = [index for index, row in enumerate(scored) if row["front"] is not None]
+        front.sort(key=lambda index: scored[index]["front"])
         sweep_plots.cost(points, names, front, sweep.title(), workdir / "cost.png")
         shares = importances(study)
         if shares:
@@ -131,7 +135,8 @@ def importances(study: optuna.Study) -> dict[str, float]:
     for trial in trials:
         for name, value in trial.params.items():
             seen.setdefault(name, set()).add(value)
-    varied = sorted(name for name, values in seen.items() if len(values) > 1)
+    always = [name for name in seen if all(name in trial.params for trial in trials)]
+    varied = [name for name in always if len(seen[name]) > 1]
     if len(trials) < 4 or not varied or len({t.value for t in trials}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)

@@ -3,7 +3,6 @@
 import pathlib
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,11 +33,10 @@ def available() -> bool:
 
 
 def script(
-    arguments: Sequence[str], jobs: int, parameters: Mapping[str, Any], logs: pathlib.Path
+    command: Sequence[str], jobs: int, parameters: Mapping[str, Any], logs: pathlib.Path
 ) -> str:
-    """An sbatch script that starts so many workers with the sweep's own command."""
-    command = shlex.join([sys.executable, "-m", "experiments.sweep", *arguments])
-    return _make_sbatch_string(command, logs, map_count=jobs, **_all(parameters))
+    """An sbatch script that starts so many workers with a command."""
+    return _make_sbatch_string(shlex.join(command), logs, map_count=jobs, **_all(parameters))
 
 
 def submit(

@@ -197,8 +197,12 @@ def work(
     workdir: pathlib.Path,
     heartbeat: int,
     prune: bool,
-) -> None:
-    """Runs trials until all are done; waits for those that others run, in case they die."""
+) -> bool:
+    """Runs trials until all are done; waits for those that others run, in case they die.
+
+    Returns:
+      Whether all are done, and none was so later than this worker's: then it is the one to report.
+    """
     waiting = False
     while True:
         optuna.storages.fail_stale_trials(study)
@@ -210,13 +214,13 @@ def work(
             continue
         left = len(sweep.tasks) - _settled_count(sweep, study)
         if not left:
-            return
+            return not waiting
         if not isinstance(storage, optuna.storages.RDBStorage):
             _say(
                 f"{left} trials are left to other workers; if those are gone, the same command "
                 "with --retry=running takes them"
             )
-            return
+            return False
         if not waiting:
             _say(f"waiting for {left} trials of other workers, in case one dies")
         waiting = True

@@ -70,13 +70,22 @@ def command(sweep, fields, folder):
 sweep_file._check = lambda sweep: None
 if TRAINER:
     sweep_trials._command = command
+sweep.COMMAND = [sys.executable, __file__]
 sweep.main()
 """
 
 
+WORKERS: list[subprocess.Popen] = []
+
+
 @pytest.fixture(autouse=True)
-def quiet():
+def nothing_left():
+    """Stops the workers of a test that failed, and what they train."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    while WORKERS:
+        with WORKERS.pop() as process:
+            process.terminate()
 
 
 def write(tmp_path, text: str, name: str = "study.py") -> pathlib.Path:
@@ -91,13 +100,15 @@ def start(tmp_path, text: str, *arguments: str, real: bool = False) -> subproces
     trainer = write(tmp_path, TRAINER, "trainer.py")
     worker = f"TRAINER = {'' if real else str(trainer)!r}\n{WORKER}"
     workdir = f"--workdir={tmp_path / 'out'}"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, write(tmp_path, worker, "worker.py"), path, workdir, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    WORKERS.append(process)
+    return process
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -115,7 +126,7 @@ def sqlite(tmp_path) -> str:
     return f"sqlite:///{tmp_path}/out/sweep.db"
 
 
-def until(condition, seconds: float = 120.0):
+def until(condition, seconds: float = 300.0):
     """Waits for something and returns it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -326,14 +337,18 @@ def postgresql():
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-@pytest.mark.parametrize("killed", ["worker", "worker and training"])
+@pytest.mark.parametrize(
+    ("kind", "killed"),
+    [
+        ("sqlite", "worker"),
+        ("sqlite", "worker and training"),
+        ("postgresql", "worker and training"),
+    ],
+)
 def test_a_worker_is_killed_and_every_trial_is_finished_once(kind, killed, tmp_path, request):
     url = sqlite(tmp_path)
     if kind == "postgresql":
         url = request.getfixturevalue("postgresql")
-        if killed == "worker":
-            url = url.replace("/postgres", "/template1")  # another database of the same server
     arguments = (f"--storage={url}", "--heartbeat=1")
     workers = [start(tmp_path, GRID, *arguments) for _ in range(2)]
     trials = tmp_path / "out" / "trials"
@@ -367,20 +382,24 @@ def test_a_worker_is_killed_and_every_trial_is_finished_once(kind, killed, tmp_p
 
 def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path):
     process = start(tmp_path, GRID, "--workers=2")
-    # They run the command line itself, so that they train in earnest, which is not waited for.
-    until(lambda: len(list((tmp_path / "out" / "trials").glob("*"))) == 2)
+    trials = tmp_path / "out" / "trials"
+
+    def both_at_work():
+        made = [steps(folder) for folder in trials.glob("*")]
+        return len({each[-1][1] for each in made if 2 < len(each) < 15}) == 2
+
+    until(both_at_work)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out.splitlines()[-1] == "stopped; the same command goes on from there"
-    trials = study_of(sqlite(tmp_path)).trials
-    assert {t.state for t in trials} == {TrialState.WAITING, TrialState.FAIL}
-    assert not [t for t in trials if "reason" in t.user_attrs]
-    for folder in (tmp_path / "out" / "trials").glob("*"):
-        shutil.rmtree(folder)
+    study = study_of(sqlite(tmp_path))
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    assert len(study.get_trials(states=(TrialState.FAIL,))) == 2
     finish(start(tmp_path, GRID))
-    complete = study_of(sqlite(tmp_path)).get_trials(states=(TrialState.COMPLETE,))
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
     assert len({trial.user_attrs["key"] for trial in complete}) == len(complete) == 6
+    assert [len(steps(folder)) for folder in trials.glob("*")] == 6 * [20]
 
 
 def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
@@ -422,22 +441,22 @@ def test_a_search_draws_as_many_points_as_it_says(tmp_path):
     workers = [start(tmp_path, text) for _ in range(2)]
     for worker in workers:
         finish(worker)
-    trials = study_of(sqlite(tmp_path)).trials
-    assert [trial.state for trial in trials] == 6 * [TrialState.COMPLETE]
+    trials = study_of(sqlite(tmp_path)).get_trials(states=(TrialState.COMPLETE,))
+    assert sorted(t.user_attrs["key"] for t in trials) == [f"trial {index}" for index in range(6)]
     assert all(trial.user_attrs["values"] == pytest.approx([30.1, 30.11]) for trial in trials)
 
 
 def test_pruning(tmp_path):
-    text = GRID.replace("SEEDS = 2", "SEEDS = 5").replace("(1, 3, 5)", "(3, 1)")
+    text = GRID.replace("SEEDS = 2", "SEEDS = 4").replace("(1, 3, 5)", "(3, 1)")
     text = text.replace('steps": 20', 'steps": 12')
     finish(start(tmp_path, text, "--prune"))
     trials = study_of(sqlite(tmp_path)).trials
     pruned = [t for t in trials if t.state == TrialState.PRUNED]
     assert {t.user_attrs["key"] for t in pruned} == {
-        f"kernel_sizes=9-1-5,seed={seed}" for seed in (2, 3, 4)
+        f"kernel_sizes=9-1-5,seed={seed}" for seed in (2, 3)
     }
     assert all(4 <= t.last_step < 12 for t in pruned)
-    assert len([t for t in trials if t.state == TrialState.COMPLETE]) == 7
+    assert len([t for t in trials if t.state == TrialState.COMPLETE]) == 6
     table = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert "pruned at step" in table[-1]
 
@@ -453,6 +472,7 @@ def test_the_real_training_resumes_and_main_accepts_the_best_config(tmp_path, ph
         "train.eval_every": 200,
         "train.checkpoint_every": 20,
         "optimizer.warmup_steps": 2,
+        "optimizer.precondition": False,
         "data.train": photographs,
         "train.eval_dataset": photographs,
         "eval.datasets": photographs,
@@ -532,7 +552,7 @@ def test_table_and_best_by_hand(tmp_path):
 
 
 def test_slurm(tmp_path, monkeypatch):
-    command = ["study.py", f"--workdir={tmp_path}"]
+    command = [*sweep.COMMAND, "study.py", f"--workdir={tmp_path}"]
     parameters = {"partition": "gpu", "time": 240, "reservation": "ours"}
     script = sweep_slurm.script(command, 3, parameters, tmp_path)
     for line in (
