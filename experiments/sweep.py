@@ -89,7 +89,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for setting in choices.slurm_set:
         if "=" not in setting:
             parser.error(f"--slurm_set is NAME=VALUE, as partition=gpu, not {setting!r}")
-    choices.storage = choices.storage or f"sqlite:///{choices.workdir.absolute()}/sweep.db"
+    if choices.slurm and (choices.storage or "sqlite:").startswith("sqlite:"):
+        parser.error("--slurm needs --storage, a URL or FILE: SQLite is for one machine")
+    if choices.storage is None:
+        choices.storage = f"sqlite:///{choices.workdir.absolute()}/sweep.db"
+    elif "://" not in choices.storage:
+        choices.storage = str(pathlib.Path(choices.storage).absolute())
     return choices
 
 

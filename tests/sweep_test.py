@@ -579,6 +579,15 @@ def test_slurm(tmp_path, monkeypatch):
     assert again.function._work is sweep.run
 
 
+def test_sqlite_is_for_one_machine(capsys):
+    with pytest.raises(SystemExit) as stop:
+        sweep.parse(["study.py", "--workdir=out", "--slurm=2"])
+    assert stop.value.code == 2
+    assert "SQLite is for one machine" in capsys.readouterr().err
+    choices = sweep.parse(["study.py", "--workdir=out", "--slurm=2", "--storage=a.log"])
+    assert choices.storage == str(pathlib.Path("a.log").absolute())
+
+
 def test_workers_share_the_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert sweep.list_gpus() == ["2", "3"]
