@@ -1,0 +1,262 @@
+"""Runs a sweep: trains many configs, on one machine or many, and compares them.
+
+    python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR --dry_run
+    python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR --workers=2
+    python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR --best
+
+What a sweep file says is told in `sweep_file.py`. Start the same command as often as you like, at
+the same time or again after a stop: what is done is not done again. DIR gets the trials' workdirs,
+table.md, table.csv, cost.png and importance.png; --best only writes these of what is finished so
+far, and best.py, the best config, for `main --config=DIR/best.py`.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+
+import optuna
+
+from experiments import matrix_product, sweep_file, sweep_report, sweep_slurm, sweep_trials
+from experiments.sweep_file import Sweep
+from srcnn_jax.models import kernel_shapes
+
+COMMAND = [sys.executable, "-m", "experiments.sweep"]
+EFFICIENCY = 0.47  # of a training, to the matrix-product rate: README's x2 run, at 176 GF/s
+STARTUP = 20.0  # seconds of a run besides training
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sweep",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("sweep", type=pathlib.Path, help="the sweep, a Python file")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--storage",
+        metavar="URL_OR_FILE",
+        help="where the trials are recorded: postgresql://..., sqlite:///..., or a journal file on "
+        "a disk that all machines share (default: sqlite:///DIR/sweep.db)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes here, each with its share of the cores or a GPU (%(default)s)",
+    )
+    parser.add_argument("--slurm", type=int, metavar="JOBS", help="submit workers as a job array")
+    parser.add_argument(
+        "--slurm_set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of sbatch: partition=gpu, time=240 (minutes), gpus_per_node=1, cpus_per_task=8",
+    )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="stop trials that are below the median of the others "
+        "at the same step, after a third of the training; not for tables of a paper",
+    )
+    parser.add_argument(
+        "--retry",
+        choices=("failed", "running"),
+        help="run failed trials again; or take over "
+        "running ones whose workers are gone (needed with a journal file only)",
+    )
+    parser.add_argument(
+        "--heartbeat",
+        type=int,
+        default=60,
+        metavar="SECONDS",
+        help="a worker is dead after three times as long without a sign of life (%(default)s)",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="print the trials and their time")
+    parser.add_argument("--best", action="store_true", help="write the tables and best.py")
+    choices = parser.parse_args(arguments)
+    for name in ("workers", "heartbeat", "slurm"):
+        if getattr(choices, name) is not None and getattr(choices, name) < 1:
+            parser.error(f"--{name} must be positive, not {getattr(choices, name)}")
+    for setting in choices.slurm_set:
+        if "=" not in setting:
+            parser.error(f"--slurm_set is NAME=VALUE, as partition=gpu, not {setting!r}")
+    if choices.slurm and (choices.storage or "sqlite:").startswith("sqlite:"):
+        parser.error("--slurm needs --storage, a URL or FILE: SQLite is for one machine")
+    if choices.storage is None:
+        choices.storage = f"sqlite:///{choices.workdir.absolute()}/sweep.db"
+    elif "://" not in choices.storage:
+        choices.storage = str(pathlib.Path(choices.storage).absolute())
+    return choices
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Does what the command line says; a job of SLURM does this too, as one worker."""
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    choices = parse(arguments)
+    sweep = sweep_file.read(choices.sweep)
+    if choices.slurm:
+        start_jobs(choices)
+        return
+    if choices.dry_run:
+        print(plan(sweep))
+        return
+    choices.workdir.mkdir(parents=True, exist_ok=True)
+    storage = sweep_trials.open_storage(choices.storage, choices.heartbeat)
+    study = sweep_trials.open_study(sweep, storage)
+    if choices.best:
+        best = sweep_report.write_best(sweep, study, choices.workdir / "best.py")
+        print(sweep_report.write(sweep, study, choices.workdir))
+        print(f"\nbest: {best}\n{choices.workdir / 'best.py'}")
+        return
+    if not isinstance(storage, optuna.storages.RDBStorage):
+        print(
+            "a journal file has no heartbeat: if a worker is killed, its trial counts as running "
+            "until the command is started with --retry=running"
+        )
+    if choices.retry == "running":
+        count = sweep_trials.give_back_running(study, storage)
+        print(f"{count} running trials are taken over")
+    sweep_trials.fill(sweep, study, choices.retry == "failed")
+    if choices.workers > 1:
+        start_workers(choices)
+    elif sweep_trials.work(
+        sweep, study, storage, choices.workdir, choices.heartbeat, choices.prune
+    ):
+        print(f"\n{sweep_report.write(sweep, study, choices.workdir)}\n\n{choices.workdir}")
+
+
+def one_worker(choices: argparse.Namespace) -> list[str]:
+    """The command line of one more worker."""
+    return [
+        str(choices.sweep.absolute()),
+        f"--workdir={choices.workdir.absolute()}",
+        f"--storage={choices.storage}",
+        f"--heartbeat={choices.heartbeat}",
+        *(["--prune"] if choices.prune else []),
+    ]
+
+
+def start_workers(choices: argparse.Namespace) -> None:
+    """Runs workers here, each with its share of the cores and, where there are any, a GPU.
+
+    Raises:
+      OSError: if one ends with an error, when all have ended.
+    """
+    command = [*COMMAND, *one_worker(choices)]
+    count = choices.workers
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    gpus = list_gpus()
+    processes: list[subprocess.Popen] = []
+    try:
+        for index in range(count):
+            environment = dict(os.environ)
+            if gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+                if count > len(gpus):
+                    share = 0.9 / -(-count // len(gpus))
+                    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.3f}"
+            if cores:
+                # Set here and put back, for the new process to begin with.
+                os.sched_setaffinity(0, cores[index::count] or [cores[index % len(cores)]])
+            # In a session of its own: Ctrl-C reaches it once, from here.
+            processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
+            if cores:
+                os.sched_setaffinity(0, cores)
+        codes = [process.wait() for process in processes]
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        raise
+    if any(codes):
+        raise OSError(f"{sum(map(bool, codes))} of {count} workers ended with an error")
+
+
+def list_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
+
+
+def seconds_of_run(config, rate: float) -> float:
+    """About how long a training of a config takes on a CPU of so many GF/s."""
+    channels = 1 if config.data.colour == "y" else 3
+    shapes = kernel_shapes(config.model.kernel_sizes, config.model.features, channels)
+    first, *others = (size**2 * inputs * outputs for size, _, inputs, outputs in shapes)
+    # Forward, and two products back for all but the first layer, whose input needs no gradient.
+    flop = 2 * config.data.patch_size**2 * (2 * first + 3 * sum(others))
+    patches = config.train.steps * config.train.batch_size
+    return STARTUP + patches * flop / (EFFICIENCY * rate * 1e9)
+
+
+def plan(sweep: Sweep) -> str:
+    """The points of a sweep and about how long it takes."""
+    rate = matrix_product.rate()
+    runs = sum(len(task.seeds) for task in sweep.tasks)
+    lines, seconds = [], []
+    for point in sweep.points:
+        fields = sweep.fields(point)
+        seconds.append(seconds_of_run(sweep_file.set_fields(sweep.config, fields), rate))
+        lines.append(f"  {sweep_file.trial_name(fields)}  about {duration(seconds[-1])}")
+    what = f"{runs} runs of {sweep.config_file}, for the best {sweep.title()}"
+    if sweep.searching:
+        what += "; Optuna draws the points, for example"
+    total = duration(runs * sum(seconds) / len(seconds))
+    on = f"on this machine's CPU ({rate:.0f} GF/s in a matrix product)"
+    return "\n".join([what, *lines, f"about {total} in all {on}"])
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 min' or '5.2 h'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def start_jobs(choices: argparse.Namespace) -> None:
+    """Submits workers to SLURM, or prints the script if that is asked for or there is no SLURM."""
+    parameters = {
+        name: int(value) if value.isdigit() else value
+        for name, _, value in (setting.partition("=") for setting in choices.slurm_set)
+    }
+    logs = choices.workdir.absolute() / "slurm"
+    if choices.dry_run or not sweep_slurm.available():
+        print(sweep_slurm.script([*COMMAND, *one_worker(choices)], choices.slurm, parameters, logs))
+        if not choices.dry_run:
+            print("# there is no SLURM on this machine: this is what sbatch would be given")
+        return
+    from experiments import sweep as this  # in a job, __main__ is another program
+
+    jobs = sweep_slurm.submit(this.run, one_worker(choices), choices.slurm, parameters, logs)
+    print(f"submitted {', '.join(jobs)}; logs in {logs}")
+
+
+def main() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        run(sys.argv[1:])
+    except (ValueError, OSError, optuna.exceptions.StorageInternalError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, sweep_file.SweepError) else 1)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Ready-made sweeps, for `python -m experiments.sweep FILE --workdir=DIR`."""

@@ -1,0 +1,38 @@
+"""Which SRCNN is best at the cost of 9-1-5? Kernel sizes, widths, rate and patch size, searched.
+
+    python -m experiments.sweep experiments/sweeps/budget.py --workdir=DIR --prune
+
+Every network is as wide as its kernel sizes allow under the budget, so that none is cheap or dear
+by chance, and all points of the plot are comparable.
+"""
+
+from srcnn_jax.models import weight_count
+
+CONFIG = "configs/default.py:x3"
+METRIC = "set5/psnr"
+SEARCH = 60
+
+budget = weight_count((9, 1, 5), (64, 32))  # multiply-adds per pixel: 8,032
+
+
+def space(trial):
+    """The fields of a trial."""
+    kernel_sizes = (
+        trial.suggest_int("f1", 5, 13, step=2),
+        trial.suggest_int("f2", 1, 5, step=2),
+        trial.suggest_int("f3", 3, 9, step=2),
+    )
+    ratio = trial.suggest_categorical("n2/n1", (0.25, 0.5, 1.0))
+    rate = trial.suggest_float("rate", 3e-4, 3e-3, log=True)
+    return {
+        "model.kernel_sizes": kernel_sizes,
+        "model.features": widest(kernel_sizes, ratio),
+        "optimizer.learning_rate": float(f"{rate:.2g}"),
+        "data.patch_size": trial.suggest_int("patch size", 25, 65, step=4),
+    }
+
+
+def widest(kernel_sizes, ratio):
+    """The largest (n1, n2) of about that ratio n2 / n1 within the budget."""
+    widths = [(n1, max(1, round(ratio * n1))) for n1 in range(1, 400)]
+    return max(each for each in widths if weight_count(kernel_sizes, each) <= budget)

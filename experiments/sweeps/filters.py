@@ -1,0 +1,12 @@
+"""The paper's filter study: f2 of 1, 3, 5 and n1-n2 of 32-16, 64-32, 128-64 (TPAMI, section 4.3).
+
+python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR
+"""
+
+CONFIG = "configs/default.py:x3"
+METRIC = "set5/psnr"
+SEEDS = 3
+GRID = {
+    "model.kernel_sizes": [(9, f2, 5) for f2 in (1, 3, 5)],
+    "model.features": [(32, 16), (64, 32), (128, 64)],
+}
