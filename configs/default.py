@@ -49,7 +49,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     model.kernel_sizes = kernel_sizes  # f1, f2, f3, ...: odd, pixels
     model.features = (64, 32)  # n1, n2, ...: filters of every layer but the last
     model.padding = padding  # 'same', 'valid', or one for each layer: 'valid,same,valid'
-    model.initializer = "identity"  # 'identity', 'he' or 'gaussian' (the paper's N(0, 0.001))
+    model.initializer = "identity"  # or 'glorot', 'he', 'gaussian' (the paper's N(0, 0.001))
     model.convolution = "auto"  # 'matmul' (CPU), 'xla' (GPU, TPU), or by device
 
     config.data = data = ml_collections.ConfigDict()

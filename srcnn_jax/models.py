@@ -11,7 +11,7 @@ import numpy as np
 from srcnn_jax import convolution
 
 PADDINGS = ("same", "valid")
-INITIALIZERS = ("gaussian", "he", "identity")
+INITIALIZERS = ("gaussian", "glorot", "he", "identity")
 CONVOLUTIONS = ("auto", "matmul", "xla")
 
 
@@ -24,7 +24,8 @@ class SRCNN(nn.Module):
       channels: channels of the image (c): 1 for luminance, 3 for colour.
       padding: 'same' (zeros, output size = input size) or 'valid', for all layers or one word for
         each: 'valid,same,valid'.
-      initializer: 'gaussian' for the paper's N(0, 0.001), 'he', or 'identity' (`identity_start`).
+      initializer: 'gaussian' for the paper's N(0, 0.001), 'glorot' (uniform), 'he' (normal), or
+        'identity' (`identity_start`).
       convolution: 'matmul' for the form of `convolution.py`, 'xla' for the plain one, 'auto' for
         matmul on a CPU and xla elsewhere. The parameters are the same.
 
@@ -159,6 +160,8 @@ def weight_count(kernel_sizes: Sequence[int], features: Sequence[int], channels:
 def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[..., jax.Array]:
     if name == "gaussian":
         return nn.initializers.normal(0.001)
+    if name == "glorot":
+        return nn.initializers.glorot_uniform()
     if name == "he":
         return nn.initializers.he_normal()
     return functools.partial(identity_start, channels=channels, first=first, last=last)

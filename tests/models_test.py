@@ -83,6 +83,13 @@ def test_gradients_are_close_to_float64(kernel_sizes, features, channels, paddin
             assert np.abs(a - b).max() <= tolerance * np.abs(b).max(), form
 
 
+def test_glorot_initialiser():
+    """Glorot and Bengio 2010: uniform within the root of 6 / (fan in + fan out)."""
+    _, params = create(initializer="glorot")
+    limit = (6 / (81 + 81 * 64)) ** 0.5
+    assert 0.98 * limit < np.abs(params["conv1"]["kernel"]).max() <= limit
+
+
 def test_paper_initialiser():
     _, params = create(initializer="gaussian")
     kernel = np.asarray(params["conv1"]["kernel"])

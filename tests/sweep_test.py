@@ -106,6 +106,8 @@ def start(tmp_path, text: str, *arguments: str, real: bool = False) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Tests that run in the background of a shell ignore Ctrl-C, and so would the worker.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     WORKERS.append(process)
     return process
