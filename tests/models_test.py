@@ -47,14 +47,14 @@ def test_output_size(form, padding, side):
     assert side == 33 - 2 * models.margin((9, 5, 5), padding)
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(
-    ("kernel_sizes", "features", "channels", "tolerance"),
+    ("kernel_sizes", "features", "channels", "padding", "tolerance"),
     [
-        ((9, 1, 5), (64, 32), 1, 1e-5),
-        ((9, 5, 5), (64, 32), 1, 3e-5),
-        ((9, 3, 1, 5), (64, 32, 16), 1, 1e-5),
-        ((9, 1, 5), (64, 32), 3, 1e-5),
+        ((9, 1, 5), (64, 32), 1, "same", 1e-5),
+        ((9, 5, 5), (64, 32), 1, "valid", 3e-5),
+        ((9, 5, 5), (64, 32), 1, "same", 3e-5),
+        ((9, 3, 1, 5), (64, 32, 16), 1, "valid", 1e-5),
+        ((9, 1, 5), (64, 32), 3, "valid", 1e-5),
     ],
 )
 def test_gradients_are_close_to_float64(kernel_sizes, features, channels, padding, tolerance):
