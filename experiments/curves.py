@@ -11,7 +11,6 @@ valid region of the network, about 0.05 dB above its tables; so are ours, `psnr_
 figure 7, the second enlarges images that were blurred otherwise.
 """
 
-import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments import depth, filter_sizes, study, training_sets
-from srcnn_jax.workdir import read_json
+from srcnn_jax.workdir import read_json, read_metrics
 
 # By panel of the paper's figures, our run for each of its curves.
 PANELS: dict[str, dict[str, study.Run]] = {
@@ -74,12 +73,11 @@ def our_curve(folders: Sequence[pathlib.Path]) -> pd.DataFrame:
     looks = []
     for folder in folders:
         batch_size = read_json(folder / "config.json")["train"]["batch_size"]
-        with (folder / "metrics.jsonl").open() as lines:
-            found = [
-                (line["step"] * batch_size, line["psnr_valid"])
-                for line in map(json.loads, lines)
-                if "psnr_valid" in line
-            ]
+        found = [
+            (line["step"] * batch_size, line["psnr_valid"])
+            for line in read_metrics(folder)
+            if "psnr_valid" in line
+        ]
         if not found:
             raise ValueError(
                 f"{folder} is of an older version, which measured no PSNR over the valid region: "

@@ -141,7 +141,10 @@ def _train(run: Run, seed: int, choices: argparse.Namespace) -> Result:
     if done.returncode:
         reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
         sys.exit(f"{run.name} ended with {done.returncode}: {reason[0]}")
-    result = read(folder)
+    try:
+        result = read(folder)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
     if before:
         seconds, patches = result.seconds + before.seconds, result.patches + before.patches
         result = dataclasses.replace(result, seconds=seconds, patches=patches)

@@ -136,6 +136,17 @@ def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
         study.train({"bad": bad}, choices(tmp_path))
 
 
+def test_a_damaged_workdir_ends_the_study_with_one_line(tmp_path, monkeypatch):
+    run = study.network()
+    folder = tmp_path / "default_smoke" / f"{run.name}_0"
+    finished(folder, 32.5)
+    (folder / "eval.json").write_text("{")
+    done = argparse.Namespace(returncode=0)
+    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(SystemExit, match=r"error: .*eval.json is damaged"):
+        study.train({"9-1-5": run}, choices(tmp_path))
+
+
 def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
     commands = []
 
