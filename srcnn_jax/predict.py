@@ -1,7 +1,10 @@
-"""A network applied to a whole image of any size, in bands of bounded memory."""
+"""A network applied to a whole image of any size, in panels of bounded memory."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +17,27 @@ from srcnn_jax.weights import Weights
 # (image row of the first of them, enlarged rows (h, W, C) float32) to restored rows (h, W, C)
 Restore = Callable[[int, np.ndarray], np.ndarray]
 
-BAND_ROWS = 512  # rows held at a time; memory grows with it, the result does not change
-LEAST_ROWS = 128  # of them on one device: bands share some work with their neighbours
-STRIP_PIXELS = 1024  # of a strip's activations, which should stay in a core's cache
+PANEL_ROWS = 512  # at most, of what a device restores at a time; the result does not change
+LEAST_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
+PANEL_COLUMNS = 256  # in the matrix-product form, which compiles once for all sizes of images
+STRIP_ROWS = 12  # of a panel's activations, which stay in a core's cache: 3 tiles of 4, 2 of 6
 PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
-WIDTH_STEP = 128  # widths are rounded up to it, so that images of similar size share a compilation
 
 
 def predict(
-    weights: Weights, image: np.ndarray, *, band_rows: int = BAND_ROWS, form: str = "auto"
+    weights: Weights, image: np.ndarray, *, panel_rows: int = PANEL_ROWS, form: str = "auto"
 ) -> np.ndarray:
     """Restores one bicubic-enlarged image; the output has the size of the input.
 
     'same' layers see zeros outside the image, as in training. For the 'valid' layers the image is
     replicate-padded by all their margins at once, which equals the released `SRCNN.m`, where each
-    layer pads its own input. Bands overlap by the receptive field, so the result does not depend
-    on `band_rows` but for float rounding (1e-7).
+    layer pads its own input. Panels overlap by the receptive field, so the result does not depend
+    on them but for float rounding (1e-7). They are shared by all local devices.
 
     Args:
       weights: the network; its channels must be those of the image.
       image: float32 (H, W, C) in 0..1.
-      band_rows: about how many rows are computed at a time, on all local devices together.
+      panel_rows: about how many rows a device computes at a time.
       form: 'auto', 'matmul' or 'xla', as `models.SRCNN.convolution`.
 
     Returns:
@@ -46,32 +49,39 @@ def predict(
     kernels = [layer["kernel"] for layer in weights.layers]
     if image.ndim != 3 or image.shape[-1] != kernels[0].shape[2]:
         raise ValueError(f"the network needs (H, W, {kernels[0].shape[2]}), not {image.shape}")
-    height, width, channels = image.shape
+    height, width, _ = image.shape
     sizes, paddings = weights.kernel_sizes, weights.padding
     reach = sum(size // 2 for size in sizes)
     margin = models.margin(sizes, paddings)
-    full_width = -(-width // WIDTH_STEP) * WIDTH_STEP
-    strip_rows = min(16, max(1, STRIP_PIXELS // full_width))
-    halo = sizes[-1] - 1  # rows of the last hidden layer that two bands share
+    matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
-    most = max(band_rows // len(devices), min(band_rows, LEAST_ROWS))
-    most = -(-(most + halo) // strip_rows) * strip_rows - halo  # output rows of a band
-    rounds = -(-height // (most * len(devices)))
-    rows = -(-height // (rounds * len(devices)))  # those of them that are used
 
-    band_of = _matmul_band if models.uses_matmul(form) else _xla_band
-    run = parallel.pmap_parts(band_of, devices, strip_rows=strip_rows, paddings=paddings)
+    columns = PANEL_COLUMNS if matmul else -(-width // PANEL_COLUMNS) * PANEL_COLUMNS
+    across = -(-width // columns)
+    halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
+    most = -(-(panel_rows + halo) // STRIP_ROWS) * STRIP_ROWS - halo
+    shares = len(devices) // math.gcd(len(devices), across)  # so that all devices have as much
+    down = max(-(-height // most), min(shares, height // LEAST_ROWS))
+    rows = -(-height // down)
+    corners = itertools.product(range(0, height, rows), range(0, width, columns))
+
+    band_of = _matmul_panel if matmul else _xla_panel
+    run = parallel.pmap_parts(band_of, devices, paddings=paddings)
     layers = [(layer["kernel"], layer["bias"]) for layer in weights.layers]
-    out = np.empty((height, width, channels), np.float32)
-    for start in range(0, height, rows * len(devices)):
-        tops = [start + i * rows for i in range(len(devices))]
-        bands = [
-            _canvas(image, top - reach, most + 2 * reach, full_width, reach, margin) for top in tops
+    out = np.empty(image.shape, np.float32)
+    while group := list(itertools.islice(corners, len(devices))):
+        padded = group + [(height, 0)] * (len(devices) - len(group))  # nothing to do for the rest
+        panels = [
+            _canvas(
+                image, (top - reach, left - reach), (most + 2 * reach, columns + 2 * reach), margin
+            )
+            for top, left in padded
         ]
-        inside = [[top, height, width, rows] for top in tops]
-        results = run(layers, np.stack(bands), np.asarray(inside))
-        for top, result in zip(tops, np.asarray(results), strict=True):
-            out[top : top + rows] = result[: max(0, min(rows, height - top)), :width]
+        inside = [[top, left, height, width, rows] for top, left in padded]
+        results = run(layers, np.stack(panels), np.asarray(inside))
+        for (top, left), result in zip(group, np.asarray(results), strict=False):
+            part = out[top : top + rows, left : left + columns]
+            part[:] = result[: part.shape[0], : part.shape[1]]
     return out
 
 
@@ -123,20 +133,17 @@ def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]
 
 
 def _canvas(
-    image: np.ndarray, top: int, rows: int, width: int, reach: int, margin: int
+    image: np.ndarray, corner: tuple[int, int], size: tuple[int, int], margin: int
 ) -> np.ndarray:
-    """Rows [top, top + rows) of the image inside its frame, with `reach` columns on each side.
-
-    The frame is `margin` replicated pixels and zeros beyond. `width` is without the frame.
-    """
-    height = image.shape[0]
-    canvas = np.zeros((rows, width + 2 * reach, image.shape[2]), np.float32)
-    first = max(top, -margin)
-    last = max(first, min(top + rows, height + margin))
-    source = image[np.clip(np.arange(first, last), 0, height - 1)]
-    source = np.pad(source, ((0, 0), (margin, margin), (0, 0)), mode="edge")
-    left = reach - margin
-    canvas[first - top : last - top, left : left + source.shape[1]] = source
+    """A rectangle of the image inside its frame: `margin` replicated pixels and zeros beyond."""
+    canvas = np.zeros((*size, image.shape[2]), np.float32)
+    inside, sources = [], []
+    for begin, length, extent in zip(corner, size, image.shape, strict=False):
+        first = max(begin, -margin)
+        last = max(first, min(begin + length, extent + margin))
+        inside.append(slice(first - begin, last - begin))
+        sources.append(np.clip(np.arange(first, last), 0, extent - 1))
+    canvas[tuple(inside)] = image[np.ix_(*sources)]
     return canvas
 
 
@@ -144,19 +151,34 @@ def _bias_and_relu(bias: jax.Array, y: jax.Array) -> jax.Array:
     return jax.nn.relu(y + bias[:, None, None])
 
 
-def _mask(
-    shape: tuple[int, ...], top: jax.Array, border: int, extent: int, inside: jax.Array
+def _zero_outside(
+    x: jax.Array, corner: tuple[Any, Any], border: int, extent: int, inside: jax.Array
 ) -> jax.Array:
-    """1 inside the image widened by `extent`, 0 outside, for a layer's (rows, columns).
+    """A layer's output with zeros outside the image widened by `extent`, where later layers look.
+
+    A mask over all of x would be another pass over it, a third of the time; this touches the
+    edges only.
 
     Args:
-      top: image row of the array's first row; its first column is column -border.
-      inside: [_, height, width, _] of the image.
+      x: its axes 1 and 2 are rows and columns.
+      corner: image row and column of its first entry.
+      border: pixels beyond the image that later layers reach.
+      extent: how many of these are real.
+      inside: [_, _, height, width, _] of the image.
     """
-    row = top + jnp.arange(shape[0])[:, None]
-    column = jnp.arange(shape[1])[None, :] - border
-    rows = (row >= -extent) & (row < inside[1] + extent)
-    return rows & (column >= -extent) & (column < inside[2] + extent)
+    if border == extent:
+        return x
+    for axis, first, size in zip((1, 2), corner, inside[2:4], strict=True):
+        count = min(border - extent, x.shape[axis])
+        for start in (-border, size + extent):
+            start = jnp.clip(start - first, 0, x.shape[axis] - count)
+            position = first + start + jnp.arange(count)
+            real = (position >= -extent) & (position < size + extent)
+            real = jnp.expand_dims(real, [i for i in range(x.ndim) if i != axis])
+            edge = jax.lax.dynamic_slice_in_dim(x, start, count, axis)
+            edge = jnp.where(real, edge, 0.0)
+            x = jax.lax.dynamic_update_slice_in_dim(x, edge, start, axis)
+    return x
 
 
 def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
@@ -174,28 +196,28 @@ def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
     ]
 
 
-def _xla_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Array:
-    """The plain form: (rows + 2 reach, width + 2 reach, C) to (rows, width, C).
+def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
+    """The plain form: (rows + 2 reach, columns + 2 reach, C) to (rows, columns, C).
 
-    `inside` is [image row of the band's first, height and width of the image, rows to compute].
+    `inside` is [image row and column of the panel's first pixel, height and width of the image,
+    rows to compute].
     """
-    del strip_rows  # one strip
     borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
-    x = band[None]
+    x = panel[None]
     for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
         x = convolution.convolve_xla(x, kernel, [(0, 0), (0, 0)], jax.lax.Precision.HIGHEST) + bias
         if border:
             x = jax.nn.relu(x)
-        if border > extent:
-            x *= _mask(x.shape[1:3], inside[0] - border, border, extent, inside)[..., None]
+        corner = inside[0] - border, inside[1] - border
+        x = _zero_outside(x, corner, border, extent, inside)
     return x[0]
 
 
-def _matmul_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax.Array:
-    """The form of `convolution.py`, over full-width strips whose activations stay in the cache.
+def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
+    """The form of `convolution.py`, over strips whose activations stay in the cache.
 
-    The last layer scatters over columns inside a strip and over rows at the end, over the whole
-    band, so that strips need no halo of last hidden activations.
+    The last layer folds columns inside a strip and rows at the end, over the whole panel, so that
+    strips need no halo of last hidden activations.
     """
     sizes = [kernel.shape[0] for kernel, _ in layers]
     borders = _borders(sizes, paddings)
@@ -203,36 +225,30 @@ def _matmul_band(layers, band, inside, *, strip_rows: int, paddings: str) -> jax
     size, channels = sizes[-1], last_kernel.shape[-1]
     reach = sum(s // 2 for s in sizes)
     halo = 2 * sum(s // 2 for s in sizes[:-1])
-    canvas = band.transpose(2, 0, 1)
+    canvas = panel.transpose(2, 0, 1)
+    rows, columns = canvas.shape[1] - halo, canvas.shape[2] - 2 * reach
     # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in), both flipped
     last_matrix = last_kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
 
-    def strip(start):
-        x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
-        row = inside[0] - reach + start
+    def strip(index, sums):
+        start = index * STRIP_ROWS
+        x = jax.lax.dynamic_slice_in_dim(canvas, start, STRIP_ROWS + halo, axis=1)
+        row, column = inside[0] - reach + start, inside[1] - reach
         for (kernel, bias), (border, extent) in zip(hidden, borders, strict=False):
-            row += kernel.shape[0] // 2
+            row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
             relu = functools.partial(_bias_and_relu, bias)
             x = convolution.convolve(x, kernel, 1, finish=relu)
-            if border > extent:
-                x *= _mask(x.shape[1:3], row, border, extent, inside)
+            x = _zero_outside(x, (row, column), border, extent, inside)
         product = last_matrix @ x.reshape(x.shape[0], -1)
-        blocks = product.reshape(size, size * channels, *x.shape[1:])
-        return convolution.fold(
-            blocks, Windows(convolution.COLUMNS, width, size, x.shape[2], 1 - size)
+        taps = product.reshape(size, size * channels, *x.shape[1:])
+        windows = Windows(convolution.COLUMNS, columns, size, x.shape[2], 1 - size)
+        return jax.lax.dynamic_update_slice_in_dim(
+            sums, convolution.fold(taps, windows), start, axis=1
         )
 
-    halo_rows = canvas.shape[1] - halo
-    width = canvas.shape[2] - 2 * (reach - size // 2) - (size - 1)
-    needed = jnp.minimum(inside[3], inside[1] - inside[0]) + size - 1
-    sums = jax.lax.fori_loop(
-        0,
-        -(-needed // strip_rows),
-        lambda i, out: jax.lax.dynamic_update_slice_in_dim(
-            out, strip(i * strip_rows), i * strip_rows, axis=1
-        ),
-        jnp.zeros((size * channels, halo_rows, width)),
-    )
-    blocks = sums.reshape(size, channels, halo_rows, width)
-    rows = Windows(convolution.ROWS, halo_rows - size + 1, size, halo_rows, 1 - size)
-    return (convolution.fold(blocks, rows) + last_bias[:, None, None]).transpose(1, 2, 0)
+    needed = jnp.minimum(inside[4], inside[2] - inside[0]) + size - 1
+    sums = jnp.zeros((size * channels, rows, columns))
+    sums = jax.lax.fori_loop(0, -(-needed // STRIP_ROWS), strip, sums)
+    taps = sums.reshape(size, channels, rows, columns)
+    windows = Windows(convolution.ROWS, rows - size + 1, size, rows, 1 - size)
+    return (convolution.fold(taps, windows) + last_bias[:, None, None]).transpose(1, 2, 0)
