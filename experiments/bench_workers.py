@@ -99,9 +99,10 @@ def _torch_network(arguments: dict[str, Any]):
 
 def predict_ours(arguments: dict[str, Any]) -> Work:
     """`srcnn_jax.predict` as the commands use it."""
-    from srcnn_jax import weights
+    from srcnn_jax import parallel, weights
     from srcnn_jax.predict import predict
 
+    parallel.start_alone()
     network = weights.load(arguments["weights"])
     x = _picture(arguments)
 

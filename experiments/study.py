@@ -9,6 +9,7 @@ common.
 import argparse
 import dataclasses
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -138,6 +139,9 @@ def _train(run: Run, seed: int, choices: argparse.Namespace) -> Result:
     if before:
         command.append(f"--weights={before.folder.absolute()}")
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        sys.exit(f"{run.name} was ended by {name}; the same command goes on from its checkpoint")
     if done.returncode:
         reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
         sys.exit(f"{run.name} ended with {done.returncode}: {reason[0]}")

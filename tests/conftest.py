@@ -6,6 +6,8 @@ import pathlib
 import jax
 import pytest
 
+from srcnn_jax import parallel
+
 jax.config.update("jax_num_cpu_devices", 8)
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
@@ -13,8 +15,15 @@ SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory) -> None:
-    """A cache folder for the commands that tests start, which spares them compiling the same."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    """A cache for what tests and the commands that they start compile: most of it more than once.
+
+    All workers of pytest-xdist share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    parallel.cache_compilations()
 
 
 @pytest.fixture(scope="session")

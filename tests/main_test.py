@@ -161,7 +161,7 @@ def test_signals_save_and_exit(photographs, tmp_path, number):
     assert metrics(tmp_path)[-1]["step"] == saved
 
 
-def wait_for_step(workdir, step, seconds=120):
+def wait_for_step(workdir, step, seconds=300):
     """Until the run has a checkpoint of that step or a later one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -176,11 +176,11 @@ def wait_for_step(workdir, step, seconds=120):
 
 def test_kills_leave_no_trace(photographs, tmp_path):
     """SIGKILL at moments that fall anywhere, and the run ends as if nothing had happened."""
-    steps = 120
+    steps = 80
     code, _, err = call(*tiny(photographs, steps, tmp_path / "whole"))
     assert code == 0, err
     killed = tmp_path / "killed"
-    for step, pause in ((4, 0.013), (40, 0.0), (80, 0.031)):
+    for step, pause in ((4, 0.013), (40, 0.031)):
         process = start(*tiny(photographs, steps, killed))
         wait_for_step(killed, step)
         time.sleep(pause)

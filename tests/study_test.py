@@ -147,6 +147,13 @@ def test_a_damaged_workdir_ends_the_study_with_one_line(tmp_path, monkeypatch):
         study.train({"9-1-5": run}, choices(tmp_path))
 
 
+def test_a_killed_run_ends_the_study_with_one_line(tmp_path, monkeypatch):
+    done = argparse.Namespace(returncode=-9, stderr=b"Extension modules: ...")
+    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(SystemExit, match="was ended by SIGKILL; the same command goes on"):
+        study.train({"9-1-5": study.network()}, choices(tmp_path))
+
+
 def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
     commands = []
 
