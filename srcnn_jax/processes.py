@@ -150,7 +150,9 @@ def join(job: Job) -> None:
             shutdown_timeout_seconds=PARTING_SECONDS,
         )
     except RuntimeError as error:
-        raise ConnectionError(f"the {job.count} processes of this job did not meet: {error}") from error
+        raise ConnectionError(
+            f"the {job.count} processes of this job did not meet: {error}"
+        ) from error
     if distributed.global_state.process_id > 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Gloo prints, too
 
