@@ -37,6 +37,7 @@ def train(folder: pathlib.Path, kernel_sizes, features, padding: str) -> str:
         [
             *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:x3,{padding}"),
             f"--workdir={folder}",
+            "--num_processes=1",
             f"--config.model.kernel_sizes={','.join(map(str, kernel_sizes))}",
             f"--config.model.features={','.join(map(str, features))}",
             f"--config.train.steps={STEPS}",

@@ -167,6 +167,7 @@ def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namesp
     return [
         *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:{words}"),
         f"--workdir={folder.absolute()}",
+        "--num_processes=1",  # alone, also where a launcher has started several of us
         *(f"--config.{field}={value}" for field, value in fields.items()),
     ]
 

@@ -348,6 +348,7 @@ def _command(sweep: Sweep, fields: Mapping[str, Any], folder: pathlib.Path) -> l
     return [
         *(sys.executable, "-m", "srcnn_jax.main", f"--config={sweep.config_file}"),
         f"--workdir={folder.absolute()}",
+        "--num_processes=1",  # alone, also where a launcher has started several of us
         *(f"--config.{field}={text(value)}" for field, value in fields.items()),
     ]
 

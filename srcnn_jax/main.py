@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import pathlib
 import sys
+import traceback
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -22,8 +23,8 @@ flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/ and th
 flags.DEFINE_string(
     "weights", None, "Weight file or workdir: what to evaluate, or to start training from."
 )
-flags.DEFINE_string("coordinator", None, "host:port of process 0, if there are several processes.")
-flags.DEFINE_integer("num_processes", None, "Number of processes, if they cannot be detected.")
+flags.DEFINE_string("coordinator", None, "host:port of process 0, if no launcher tells it.")
+flags.DEFINE_integer("num_processes", None, "Processes of this job; 1: alone, in any launcher.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
@@ -49,25 +50,25 @@ def parse_flags(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
     del argv
     os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
-    from srcnn_jax import parallel
+    from srcnn_jax import parallel, processes
 
     config = FLAGS.config
     try:
-        parallel.start(
-            config.train.batch_size,
-            config.train.devices,
-            FLAGS.coordinator,
-            FLAGS.num_processes,
-            FLAGS.process_id,
-        )
-        run(config)
+        job = processes.find(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+        parallel.start(config.train.batch_size, config.train.devices, job.count if job else 1)
+        if job:
+            processes.join(job)
+        with processes.explain_loss():
+            run(config)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError, ArithmeticError) as error:
-        if FLAGS.verbosity > 0:  # --verbosity=1
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+        processes.leave(130)
+    except Exception as error:
+        user_can_mend = isinstance(error, (ValueError, OSError, ArithmeticError))
+        if user_can_mend and FLAGS.verbosity <= 0:  # --verbosity=1 shows where
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        processes.leave(1)
 
 
 def run(config) -> None:
@@ -75,6 +76,8 @@ def run(config) -> None:
     from srcnn_jax import datasets, evaluate, parallel, train, weights, workdir
 
     training = FLAGS.mode == "train"
+    if not training and not parallel.is_main_process():
+        return
     name = config.name if training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
     given = weights.load(FLAGS.weights) if FLAGS.weights else None
@@ -87,7 +90,8 @@ def run(config) -> None:
             with workdir.explain_full_disk(folder):
                 result = train.train_and_evaluate(config, folder, initial=given, notes=notes)
         except train.Interrupted as stop:
-            print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
+            if parallel.is_main_process():
+                print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
             sys.exit(128 + stop.signum)
     else:
         if FLAGS.mode == "eval" and given is None:

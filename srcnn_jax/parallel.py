@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
@@ -38,34 +39,23 @@ def largest_divisor(number: int, limit: int) -> int:
     return next(n for n in range(max(1, min(limit, number)), 0, -1) if number % n == 0)
 
 
-def start(
-    batch_size: int,
-    devices: int,
-    coordinator: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-) -> None:
-    """Starts JAX for an entry point: joins the other processes, and splits a CPU into devices.
+def start(batch_size: int, devices: int, processes: int = 1) -> None:
+    """Starts JAX for an entry point: splits a CPU into devices.
 
     A CPU is one XLA device to JAX; here it becomes one for each core that this process may use,
     if that many divide the batch. Compiled programs are kept (`cache_compilations`). Call it once,
-    before anything else starts JAX.
+    before anything else starts JAX, `processes.join` included.
 
     Args:
       batch_size: patches of a step, over all processes.
       devices: how many devices the user asked for, over all processes; 0 for as many as fit.
-      coordinator, num_processes, process_id: of `jax.distributed.initialize`, if there are several
-        processes.
+      processes: their number.
     """
-    processes = num_processes or 1
     if devices < 0 or devices % processes:
         raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
     local = devices // processes or largest_divisor(batch_size // processes, available_cores())
     cache_compilations()
     jax.config.update("jax_num_cpu_devices", local)
-    if coordinator is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
 def start_alone() -> None:
@@ -113,7 +103,8 @@ def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
     Raises:
       ValueError: if there are not as many, or they do not divide the batch.
     """
-    processes, each = jax.process_count(), jax.local_device_count()
+    processes = jax.process_count()
+    each = min(len(jax.local_devices(process)) for process in range(processes))
     if devices == 0:
         if batch_size % processes:
             raise ValueError(
@@ -188,7 +179,9 @@ def mean(tree: Any, axis_name: str | None) -> Any:
     tree = jax.tree.map(mean_of_axis, tree)
     if axis_name is None:
         return tree
-    return jax.tree.map(mean_of_axis, jax.lax.all_gather(tree, axis_name))
+    # As one vector, because a collective costs its latency, however short the array.
+    vector, unravel = ravel_pytree(tree)
+    return unravel(mean_of_axis(jax.lax.all_gather(vector, axis_name)))
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
@@ -250,6 +243,20 @@ def prefetch_to_devices(
         if batch is None:
             return
         yield batch
+
+
+def agree(number: int) -> int:
+    """The largest of the numbers that the processes have; each must call this, and gets it."""
+    if jax.process_count() == 1:
+        return number
+    largest = _pmap_largest()(np.array([number], np.int32))
+    return int(largest.addressable_data(0)[0])
+
+
+@functools.lru_cache
+def _pmap_largest() -> Callable:
+    first = [jax.local_devices(process)[0] for process in range(jax.process_count())]
+    return jax.pmap(lambda x: jax.lax.pmax(x, "process"), "process", devices=first)
 
 
 def is_main_process() -> bool:

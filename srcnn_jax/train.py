@@ -306,7 +306,7 @@ def train_and_evaluate(
     Raises:
       ValueError, FileNotFoundError, OSError: what the user can mend, in one line.
       DivergedError: the loss is not finite or far too high; the last checkpoint is good.
-      Interrupted: SIGINT or SIGTERM came; everything is saved.
+      Interrupted: SIGINT or SIGTERM came, to any of the processes; everything is saved.
     """
     began = time.perf_counter()
     check_config(config)
@@ -323,6 +323,12 @@ def train_and_evaluate(
     if main_process:
         used = {d.name: (d.source, d.fingerprint) for d in (data.trained_on, *data.tests)}
         workdir.claim(path, config, used, {**(notes or {}), "devices": [str(d) for d in devices]})
+    parallel.agree(0)  # process 0 has claimed it
+    if not (path / "run.json").exists():
+        raise ValueError(
+            f"what process 0 writes to {path} is not there for process {jax.process_index()}: "
+            "name a --workdir on a disk that all processes share"
+        )
     state = create_train_state(config, initial)
     manager = checkpoint.open_manager(path / "checkpoints")
     start, arrays = checkpoint.restore_latest(manager, _arrays(state)) or (0, None)
@@ -427,12 +433,13 @@ def _train(
             if parallel.is_main_process() and (last or step % config.train.eval_every == 0):
                 look(step)
             progress.show(step, float(losses.mean()), last)
-            stopping = bool(received) and not last
+            signum = parallel.agree(received[0] if received else 0)
+            stopping = signum > 0 and not last
             if last or stopping or step % config.train.checkpoint_every == 0:
                 metrics.flush()
                 checkpoint.save(manager, step, _arrays(state))
             if stopping:
-                raise Interrupted(received[0], step)
+                raise Interrupted(signum, step)
     return state.params
 
 

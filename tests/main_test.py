@@ -1,10 +1,9 @@
-"""The command line as a user meets it: errors in one line, kills, signals, several processes."""
+"""The command line as a user meets it: errors in one line, kills, signals."""
 
 import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -195,30 +194,3 @@ def test_kills_leave_no_trace(photographs, tmp_path):
     ):
         np.testing.assert_array_equal(a["kernel"], b["kernel"])
         np.testing.assert_array_equal(a["bias"], b["bias"])
-
-
-def test_two_processes_train_as_one(photographs, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = [
-        start(
-            *tiny(photographs, 8, tmp_path / "two"),
-            "--config.train.devices=2",
-            f"--coordinator=127.0.0.1:{port}",
-            "--num_processes=2",
-            f"--process_id={i}",
-        )
-        for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs[0][1] + outputs[1][1]
-    assert "step" in outputs[0][0]
-    assert "step" not in outputs[1][0]  # only process 0 speaks
-    code, _, err = call(*tiny(photographs, 8, tmp_path / "one"), "--config.train.devices=2")
-    assert code == 0, err
-    two, one = (
-        [line["loss"] for line in metrics(tmp_path / name) if "loss" in line]
-        for name in ("two", "one")
-    )
-    assert two == one

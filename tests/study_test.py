@@ -78,7 +78,7 @@ def test_every_run_is_a_config_that_can_be_trained(module, recipe, tmp_path):
         command = study._command(run, 0, tmp_path / run.name, choices(tmp_path, recipe=recipe))
         words = command[3].partition(":")[2]
         config = default.get_config(words)
-        for argument in command[5:]:
+        for argument in command[6:]:
             field, _, text = argument.removeprefix("--config.").partition("=")
             parent, _, leaf = field.rpartition(".")
             node = config[parent] if parent else config
