@@ -60,18 +60,17 @@ mean = {"srcnn": {"psnr": 30.0 + f2 / 10 + config["seed"] / 100}}
 """
 WORKER = """
 import signal, sys
-from experiments import sweep, sweep_file, sweep_trials
+from experiments import sweep, sweep_file, sweep_training
 
-def command(sweep, fields, folder):
-    config = sweep_file.set_fields(sweep.config, fields)
-    (folder / "config.json").write_text(config.to_json_best_effort())
-    return [sys.executable, TRAINER, str(folder)]
+def command(sweep, run):
+    (run.folder / "config.json").write_text(run.config.to_json_best_effort())
+    return [sys.executable, TRAINER, str(run.folder)]
 
 # What a shell runs in its background ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sweep_file._check = lambda sweep: None
 if TRAINER:
-    sweep_trials._command = command
+    sweep_training.command = command
 sweep.COMMAND = [sys.executable, __file__]
 sweep.main()
 """
