@@ -33,10 +33,14 @@ from experiments import (
 )
 from experiments.sweep_file import Sweep
 from experiments.sweep_trials import Worker
+from srcnn_jax.convolution import multiply_adds
 from srcnn_jax.models import kernel_shapes
 
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
-EFFICIENCY = 0.47  # of a training, to the matrix-product rate: README's x2 run, at 176 GF/s
+# Of a training's matrix products, to the rate of one large product. A default step of 9-1-5, 9-3-5
+# and 9-5-5 took 59, 251 and 290 ms (0.37, 0.48, 0.42) on two cores of an AMD EPYC (Zen 3) of 110 to
+# 170 GF/s: medians of six rounds, a shared machine.
+EFFICIENCY = 0.42
 STARTUP = 20.0  # seconds of a run besides training
 
 
@@ -231,7 +235,7 @@ def seconds_of_run(config, rate: float) -> float:
     """About how long a training of a config takes on a CPU of so many GF/s."""
     channels = 1 if config.data.colour == "y" else 3
     shapes = kernel_shapes(config.model.kernel_sizes, config.model.features, channels)
-    first, *others = (size**2 * inputs * outputs for size, _, inputs, outputs in shapes)
+    first, *others = (multiply_adds(shape, config.data.patch_size) for shape in shapes)
     # Forward, and two products back for all but the first layer, whose input needs no gradient.
     flop = 2 * config.data.patch_size**2 * (2 * first + 3 * sum(others))
     patches = config.train.steps * config.train.batch_size
