@@ -1,6 +1,6 @@
 """How fast it is, beside whatever peers are installed (requirements-bench.txt), interleaved.
 
-    python -m experiments.bench train|predict|pipeline|startup [--rounds=N] [--output=FILE.json]
+    python -m experiments.bench train|ensemble|predict|pipeline|startup [--rounds=N] [--output=FILE]
 
 Every contestant is a process of its own (`bench_workers.py`) that waits while the others work. A
 round gives each the same number of units in turn, and NumPy's matrix product too. What is printed
@@ -120,6 +120,13 @@ def layer_flop(kernel_sizes, padding: str, height: int, width: int) -> list[floa
     return flop
 
 
+def _training_flop(kernel_sizes, padding: str, patch: int, batch: int) -> float:
+    """Of a training step: forward, and two products back for each layer but the first, whose input
+    needs no gradient."""
+    first, *others = layer_flop(kernel_sizes, padding, patch, patch)
+    return batch * (2 * first + 3 * sum(others))
+
+
 def train(rounds: int) -> list[dict[str, Any]]:
     """A training step: 128 patches of 33 x 33, valid, and the default's 64 of 45 x 45, same."""
     results = []
@@ -137,13 +144,28 @@ def train(rounds: int) -> list[dict[str, Any]]:
             "PyTorch, tuned": Worker("train_torch", {**case, "compile": False}, TUNED),
             "PyTorch, compiled, tuned": Worker("train_torch", {**case, "compile": True}, TUNED),
         }
-        first, *others = layer_flop(kernel_sizes, padding, patch, patch)
-        # Forward, and two products back for all but the first layer, whose input needs no gradient.
-        flop = batch * (2 * first + 3 * sum(others))
+        flop = _training_flop(kernel_sizes, padding, patch, batch)
         name = "-".join(map(str, kernel_sizes))
         title = f"training step, {name}, {padding}, {batch} patches of {patch}"
         results.append(compete(title, contestants, 20, rounds, flop))
     return results
+
+
+def ensemble(rounds: int) -> list[dict[str, Any]]:
+    """Networks that train at once by `vmap`, beside one on all devices; as Markdown too."""
+    case = {"kernel_sizes": (9, 1, 5), "padding": "same", "patch_size": 45, "batch_size": 64}
+    case |= {"precondition": True}
+    contestants = {"ours, one by one, all devices": Worker("train_ours", case)}
+    for networks in (1, 4, 16, 64):
+        worker = Worker("train_ensemble", {**case, "networks": networks})
+        contestants[f"ours, {networks} at once, one device"] = worker
+    title = "a network's training step, 9-1-5, same, 64 patches of 45"
+    flop = _training_flop((9, 1, 5), "same", 45, 64)
+    result = compete(title, contestants, 320, rounds, flop)
+    print("\n| networks | patches/s in all |\n|---|---|")
+    for name, times in result["times_ms"].items():
+        print(f"| {name.removeprefix('ours, ')} | {64e3 / statistics.median(times):,.0f} |")
+    return [result]
 
 
 def predict(rounds: int) -> list[dict[str, Any]]:
@@ -250,7 +272,13 @@ def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, 
 
 
 def main() -> None:
-    benchmarks = {"train": train, "predict": predict, "pipeline": pipeline, "startup": startup}
+    benchmarks = {
+        "train": train,
+        "ensemble": ensemble,
+        "predict": predict,
+        "pipeline": pipeline,
+        "startup": startup,
+    }
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")

@@ -28,20 +28,9 @@ def matrix_product(_: dict[str, Any]) -> Work:
 
 def train_ours(arguments: dict[str, Any]) -> Work:
     """The project's own train step, devices, prefetch and tf.data pipeline."""
-    from configs import default
     from srcnn_jax import parallel, train
 
-    config = default.get_config(f"x3,{arguments['padding']}")
-    config.update_from_flattened_dict(
-        {
-            "model.kernel_sizes": tuple(arguments["kernel_sizes"]),
-            "data.patch_size": arguments["patch_size"],
-            "train.batch_size": arguments["batch_size"],
-            "optimizer.precondition": arguments["precondition"],
-            "optimizer.learning_rate": 1e-4,
-            "train.steps_per_dispatch": STEPS_PER_DISPATCH,
-        }
-    )
+    config = _config(arguments)
     parallel.start(config.train.batch_size, 0)
     devices = parallel.choose_devices(config.train.batch_size, 0)
     source = train.load_data(config).source
@@ -55,6 +44,49 @@ def train_ours(arguments: dict[str, Any]) -> Work:
             losses.block_until_ready()
 
     return work
+
+
+def train_ensemble(arguments: dict[str, Any]) -> Work:
+    """Networks at once on one device, with a seed each; a step of one of them is a unit."""
+    import jax
+
+    from experiments import ensemble
+    from srcnn_jax import parallel, train
+
+    parallel.cache_compilations()
+    configs = [_config(arguments) for _ in range(arguments["networks"])]
+    for seed, config in enumerate(configs):
+        config.seed = seed
+    device = jax.local_devices()[0]
+    source = train.load_data(configs[0]).source
+    run, batches = ensemble.create_steps(configs, source, device, range(10**9))
+    states = parallel.replicate(ensemble.create_states(configs), [device])
+
+    def work(count: int) -> None:
+        nonlocal states
+        for _ in range(-(-count // (STEPS_PER_DISPATCH * len(configs)))):
+            states, losses = run(states, next(batches))
+            losses.block_until_ready()
+
+    return work
+
+
+def _config(arguments: dict[str, Any]):
+    from configs import default
+
+    config = default.get_config(f"x3,{arguments['padding']}")
+    config.update_from_flattened_dict(
+        {
+            "model.kernel_sizes": tuple(arguments["kernel_sizes"]),
+            "model.convolution": arguments.get("convolution", "auto"),
+            "data.patch_size": arguments["patch_size"],
+            "train.batch_size": arguments["batch_size"],
+            "optimizer.precondition": arguments["precondition"],
+            "optimizer.learning_rate": 1e-4,
+            "train.steps_per_dispatch": STEPS_PER_DISPATCH,
+        }
+    )
+    return config
 
 
 def train_torch(arguments: dict[str, Any]) -> Work:

@@ -2,8 +2,10 @@
 
     python -m experiments.report WORKDIR... [-o report.html] [--images=set5,set14]
 
-The file holds all that it shows and asks no network for anything. Its pictures are made anew from
-the weights and the test images; `--images=` (nothing) leaves them out, and needs no test images.
+A WORKDIR is that of a run, or of a sweep: then its table and plots, and all its finished runs,
+whose pictures are shown only if `--images` asks for them, since they may be many. The file holds
+all that it shows and asks no network for anything. Its pictures are made anew from the weights and
+the test images; `--images=` (nothing) leaves them out, and needs no test images.
 """
 
 import argparse
@@ -79,6 +81,23 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The workdir of a sweep, besides its runs.
+
+    Attributes:
+      folder: what it is called.
+      metric: what it maximises, as 'PSNR on set5'.
+      table: as `sweep_report.table`, all text.
+      plots: (what it shows, width, height, the PNG as a URI), sizes in CSS pixels.
+    """
+
+    folder: str
+    metric: str
+    table: pd.DataFrame
+    plots: Sequence[tuple[str, int, int, str]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Picture:
     """One of the pictures that a viewer shows of a test image: what it is, PSNR, PNG as a URI."""
 
@@ -151,6 +170,36 @@ def read(folder: pathlib.Path) -> Run:
             f"{folder} holds a damaged file ({type(error).__name__}: {error}): put a good copy "
             "back, or delete the folder and run again"
         ) from error
+
+
+def read_sweep(folder: pathlib.Path) -> tuple[Sweep, list[Run]]:
+    """Reads a sweep's workdir: what it found, and its finished runs. Raises as `read`."""
+    path = folder / "table.csv"
+    trials = sorted(path.parent for path in folder.glob("trials/*/eval.json"))
+    if not path.is_file() or not trials:
+        raise FileNotFoundError(
+            f"{folder} is a sweep without {'a finished run' if path.is_file() else path.name}: "
+            "its command with --best writes the table of what is finished so far"
+        )
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        metric = table.columns[table.columns.get_loc("multiply-adds") + 1]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): the sweep's command with --best writes it again"
+        ) from error
+    shown = {
+        "cost.png": f"{metric} over multiply-adds per pixel, the Pareto front marked",
+        "importance.png": f"Importance of each parameter for {metric}",
+    }
+    plots = []
+    for name, text in shown.items():
+        if (folder / name).is_file():
+            content = (folder / name).read_bytes()
+            image = Image.open(io.BytesIO(content))
+            width, height = (round(96 * size / image.info["dpi"][0]) for size in image.size)
+            plots.append((text, width, height, data_uri(content)))
+    return Sweep(str(folder), metric, table, plots), [read(trial) for trial in trials]
 
 
 def labels(names: Iterable[str]) -> dict[str, str]:
@@ -277,7 +326,12 @@ def png(pixels: np.ndarray) -> str:
     """uint8 (H, W) or (H, W, 3) as the data URI of a PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_uri(file.getvalue())
+
+
+def data_uri(content: bytes) -> str:
+    """The content of a PNG file as a URI."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def viewers(
@@ -336,12 +390,23 @@ def _viewer(
     return Viewer(title, width, height, pictures)
 
 
-def page(runs: Sequence[Run], chosen: Sequence[str] | None) -> str:
-    """The HTML of the report; `chosen` and errors as `viewers`."""
-    names = labels(
-        dict.fromkeys([run.folder for run in runs] + [name for run in runs for name in run.tables])
-    )
-    looks = viewers(runs, names, chosen)
+def page(
+    named: Sequence[Run],
+    sweeps: Sequence[tuple[Sweep, Sequence[Run]]],
+    chosen: Sequence[str] | None,
+) -> str:
+    """The HTML of the report.
+
+    Args:
+      named: runs that were asked for by name.
+      sweeps: and sweeps, with their runs.
+      chosen: as `viewers`, as are errors; if None, the pictures are those of the `named` runs.
+    """
+    by_folder = {run.folder: run for run in [*named, *(run for _, each in sweeps for run in each)]}
+    runs = list(by_folder.values())
+    folders = [*by_folder, *(sweep.folder for sweep, _ in sweeps)]
+    names = labels(dict.fromkeys(folders + [name for run in runs for name in run.tables]))
+    looks = viewers(named if chosen is None else runs, names, chosen)
     script, style = ((FOLDER / f"report.{kind}").read_text("utf-8") for kind in ("js", "css"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
@@ -352,6 +417,7 @@ def page(runs: Sequence[Run], chosen: Sequence[str] | None) -> str:
     )
     return environment.get_template("report.html").render(
         runs=runs,
+        sweeps=[sweep for sweep, _ in sweeps],
         names=names,
         summary=summary(runs, names),
         charts=charts(runs, names),
@@ -372,15 +438,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("report.html"))
     parser.add_argument(
         "--images",
-        help="test sets whose images are shown, separated by commas; by default the one that was "
-        "watched in training; nothing for none",
+        help="test sets whose images are shown, separated by commas; by default, of runs that are "
+        "named, the one that was watched in training; nothing for none",
     )
     choices = parser.parse_args(arguments)
     chosen = None if choices.images is None else evaluate.dataset_names(choices.images)
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no talk of accelerators that are absent
     try:
-        runs = [read(folder) for folder in dict.fromkeys(choices.workdirs)]
-        html = page(runs, chosen).encode("utf-8", "replace")
+        folders = list(dict.fromkeys(choices.workdirs))
+        sweeps = [read_sweep(folder) for folder in folders if (folder / "trials").is_dir()]
+        runs = [read(folder) for folder in folders if not (folder / "trials").is_dir()]
+        html = page(runs, sweeps, chosen).encode("utf-8", "replace")
         choices.output.write_bytes(html)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")

@@ -13,6 +13,7 @@ far, and best.py, the best config, for `main --config=DIR/best.py`.
 import argparse
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,12 +23,24 @@ from collections.abc import Sequence
 
 import optuna
 
-from experiments import matrix_product, sweep_file, sweep_report, sweep_slurm, sweep_trials
+from experiments import (
+    matrix_product,
+    sweep_file,
+    sweep_report,
+    sweep_slurm,
+    sweep_training,
+    sweep_trials,
+)
 from experiments.sweep_file import Sweep
+from experiments.sweep_trials import Worker
+from srcnn_jax.convolution import multiply_adds
 from srcnn_jax.models import kernel_shapes
 
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
-EFFICIENCY = 0.47  # of a training, to the matrix-product rate: README's x2 run, at 176 GF/s
+# Of a training's matrix products, to the rate of one large product. A default step of 9-1-5, 9-3-5
+# and 9-5-5 took 59, 251 and 290 ms (0.37, 0.48, 0.42) on two cores of an AMD EPYC (Zen 3) of 110 to
+# 170 GF/s: medians of six rounds, a shared machine.
+EFFICIENCY = 0.42
 STARTUP = 20.0  # seconds of a run besides training
 
 
@@ -51,6 +64,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=int,
         default=1,
         help="processes here, each with its share of the cores or a GPU (%(default)s)",
+    )
+    parser.add_argument(
+        "--vmap",
+        type=int,
+        default=1,
+        metavar="NETWORKS",
+        help="train so many at once on a GPU, where they differ in seed and learning rate only",
     )
     parser.add_argument("--slurm", type=int, metavar="JOBS", help="submit workers as a job array")
     parser.add_argument(
@@ -82,9 +102,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dry_run", action="store_true", help="print the trials and their time")
     parser.add_argument("--best", action="store_true", help="write the tables and best.py")
     choices = parser.parse_args(arguments)
-    for name in ("workers", "heartbeat", "slurm"):
+    for name in ("workers", "vmap", "heartbeat", "slurm"):
         if getattr(choices, name) is not None and getattr(choices, name) < 1:
             parser.error(f"--{name} must be positive, not {getattr(choices, name)}")
+    if choices.vmap > 1 and choices.prune:
+        parser.error("--vmap trains all networks to the end: leave out --prune")
     for setting in choices.slurm_set:
         if "=" not in setting:
             parser.error(f"--slurm_set is NAME=VALUE, as partition=gpu, not {setting!r}")
@@ -103,6 +125,8 @@ def run(arguments: Sequence[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     choices = parse(arguments)
     sweep = sweep_file.read(choices.sweep)
+    if choices.vmap > 1 and sweep.searching:
+        raise ValueError("--vmap is for GRID and RANDOM: a search draws its points one by one")
     if choices.slurm:
         start_jobs(choices)
         return
@@ -128,9 +152,11 @@ def run(arguments: Sequence[str]) -> None:
     sweep_trials.fill(sweep, study, choices.retry == "failed")
     if choices.workers > 1:
         start_workers(choices)
-    elif sweep_trials.work(
-        sweep, study, storage, choices.workdir, choices.heartbeat, choices.prune
-    ):
+        return
+    if choices.vmap > 1:
+        train_at_once(choices)
+    worker = Worker(sweep, study, storage, choices.workdir, choices.heartbeat, choices.prune)
+    if sweep_trials.work(worker):
         print(f"\n{sweep_report.write(sweep, study, choices.workdir)}\n\n{choices.workdir}")
 
 
@@ -142,6 +168,7 @@ def one_worker(choices: argparse.Namespace) -> list[str]:
         f"--storage={choices.storage}",
         f"--heartbeat={choices.heartbeat}",
         *(["--prune"] if choices.prune else []),
+        *([f"--vmap={choices.vmap}"] if choices.vmap > 1 else []),
     ]
 
 
@@ -182,6 +209,18 @@ def start_workers(choices: argparse.Namespace) -> None:
         raise OSError(f"{sum(map(bool, codes))} of {count} workers ended with an error")
 
 
+def train_at_once(choices: argparse.Namespace) -> None:
+    """Trains what can be trained together, in a process that gives the GPU back when it ends.
+
+    Raises:
+      OSError: if that fails.
+    """
+    command = [sys.executable, "-m", "experiments.ensemble", str(choices.sweep.absolute())]
+    command += [f"--workdir={choices.workdir.absolute()}", f"--networks={choices.vmap}"]
+    if code := sweep_training.call(command):
+        raise OSError(f"{shlex.join(command[1:])} ended with {code}")
+
+
 def list_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -196,7 +235,7 @@ def seconds_of_run(config, rate: float) -> float:
     """About how long a training of a config takes on a CPU of so many GF/s."""
     channels = 1 if config.data.colour == "y" else 3
     shapes = kernel_shapes(config.model.kernel_sizes, config.model.features, channels)
-    first, *others = (size**2 * inputs * outputs for size, _, inputs, outputs in shapes)
+    first, *others = (multiply_adds(shape, config.data.patch_size) for shape in shapes)
     # Forward, and two products back for all but the first layer, whose input needs no gradient.
     flop = 2 * config.data.patch_size**2 * (2 * first + 3 * sum(others))
     patches = config.train.steps * config.train.batch_size

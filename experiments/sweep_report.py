@@ -96,7 +96,7 @@ def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         line["multiply-adds"] = row["multiply_adds"] or "–"
         line[sweep.title()] = studies.spread(row["values"], digits) if row["values"] else "–"
         line["runs"] = len(row["values"])
-        line["seconds"] = round(row["seconds"])
+        line["seconds"] = round(row["seconds"]) if row["values"] else "–"
         line["front"] = "" if row["front"] is None else "*"
         line["notes"] = "; ".join(dict.fromkeys(row["notes"]))
         lines.append(line)

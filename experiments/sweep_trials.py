@@ -13,17 +13,12 @@ Any number of workers, on any machines, may work on one storage. None of them le
 """
 
 import contextlib
-import fcntl
-import json
+import dataclasses
 import math
 import pathlib
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Sequence
 
 import optuna
 import sqlalchemy
@@ -32,17 +27,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments import study as studies
-from experiments.sweep_file import ROOT, Sweep, flat, set_fields, text, trial_name
+from experiments.sweep_file import Sweep, flat, text
+from experiments.sweep_training import TrialError, run_of, train
 from srcnn_jax.models import weight_count
 from srcnn_jax.workdir import check_config
 
-POLL = 1.0  # seconds between two looks at a training
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 LIVE = (TrialState.WAITING, TrialState.RUNNING)
-
-
-class TrialError(Exception):
-    """A trial that failed, and why, in one line."""
 
 
 def open_storage(where: str, heartbeat: int) -> optuna.storages.BaseStorage:
@@ -190,19 +181,33 @@ def give_back_running(study: optuna.Study, storage: optuna.storages.BaseStorage)
     return len(running)
 
 
-def work(
-    sweep: Sweep,
-    study: optuna.Study,
-    storage: optuna.storages.BaseStorage,
-    workdir: pathlib.Path,
-    heartbeat: int,
-    prune: bool,
-) -> bool:
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """What a worker works on.
+
+    Attributes:
+      sweep: the sweep.
+      study, storage: its record.
+      workdir: its folder.
+      heartbeat: seconds between two signs of life.
+      prune: whether trials below the median of the others are stopped.
+    """
+
+    sweep: Sweep
+    study: optuna.Study
+    storage: optuna.storages.BaseStorage
+    workdir: pathlib.Path
+    heartbeat: int
+    prune: bool
+
+
+def work(worker: Worker) -> bool:
     """Runs trials until all are done; waits for those that others run, in case they die.
 
     Returns:
       Whether all are done, and none was so later than this worker's: then it is the one to report.
     """
+    sweep, study, storage = worker.sweep, worker.study, worker.storage
     waiting = False
     while True:
         optuna.storages.fail_stale_trials(study)
@@ -210,7 +215,7 @@ def work(
         trial = claim(study, storage)
         if trial:
             waiting = False
-            _run(trial, sweep, study, storage, workdir, heartbeat, prune)
+            _run(worker, trial)
             continue
         left = len(sweep.tasks) - _settled_count(sweep, study)
         if not left:
@@ -224,7 +229,7 @@ def work(
         if not waiting:
             _say(f"waiting for {left} trials of other workers, in case one dies")
         waiting = True
-        time.sleep(min(10.0, heartbeat / 2))
+        time.sleep(min(10.0, worker.heartbeat / 2))
 
 
 def _settled_count(sweep: Sweep, study: optuna.Study) -> int:
@@ -232,27 +237,12 @@ def _settled_count(sweep: Sweep, study: optuna.Study) -> int:
     return sum(_settled(by_key.get(task.key, [])) for task in sweep.tasks)
 
 
-def _run(
-    trial: optuna.Trial,
-    sweep: Sweep,
-    study: optuna.Study,
-    storage: optuna.storages.BaseStorage,
-    workdir: pathlib.Path,
-    heartbeat: int,
-    prune: bool,
-) -> None:
+def _run(worker: Worker, trial: optuna.Trial) -> None:
     """Runs a claimed trial and tells the storage how it ended."""
-    name = trial.user_attrs["key"]
-
-    def sign() -> None:
-        # A storage that is away for a moment is no reason to stop a training.
-        with contextlib.suppress(optuna.exceptions.StorageInternalError):
-            _beat(storage, trial._trial_id)
-
-    beat = _every(heartbeat, sign)
+    sweep, study = worker.sweep, worker.study
     start = time.perf_counter()
     try:
-        value = _objective(trial, sweep, workdir, beat, prune)
+        value = _objective(worker, trial)
         study.tell(trial, value, skip_if_finished=True)
         outcome = f"{value:.3f}"
     except optuna.TrialPruned as stop:
@@ -269,58 +259,38 @@ def _run(
     except BaseException:  # Ctrl-C, SIGTERM, or the storage is gone
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
+    name = trial.user_attrs["key"]
     if sweep.searching:
         name = ", ".join(f"{key} {value}" for key, value in trial.params.items())
     done, seconds = _settled_count(sweep, study), time.perf_counter() - start
     _say(f"{done}/{len(sweep.tasks)}  {name}: {outcome} ({seconds:.0f} s)")
 
 
-def _every(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
-    """A function to call often, which acts once in so many seconds."""
-    last = -math.inf
-
-    def call() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            do()
-
-    return call
-
-
-def _objective(
-    trial: optuna.Trial,
-    sweep: Sweep,
-    workdir: pathlib.Path,
-    beat: Callable[[], None],
-    prune: bool,
-) -> float:
+def _objective(worker: Worker, trial: optuna.Trial) -> float:
     """Trains the trial's networks; the mean of the metric over its seeds."""
+    sweep, seeds = worker.sweep, trial.user_attrs["seeds"]
     try:
         fields = sweep.space(trial)
-        config = set_fields(sweep.config, fields)
+        runs = [run_of(sweep, fields, seed, worker.workdir) for seed in seeds]
     except Exception as error:  # the user's function may raise anything
         raise TrialError(f"{type(error).__name__}: {error}") from error
+    config = runs[0].config
     channels = 1 if config.data.colour == "y" else 3
     cost = weight_count(config.model.kernel_sizes, config.model.features, channels)
     trial.set_user_attr("fields", {field: text(value) for field, value in fields.items()})
     trial.set_user_attr("multiply_adds", cost)
+
+    def report(step: int, psnr: float) -> None:
+        trial.report(psnr, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"{psnr:.2f} dB at step {step}")
+
+    beat = _beating(worker, trial)
     values, seconds = [], 0.0
-    for index, seed in enumerate(trial.user_attrs["seeds"]):
-        folder = workdir / "trials" / trial_name(fields, seed)
-        report = _reporter(trial, folder) if prune and index == 0 else _nothing
-
-        def watch(report=report) -> None:
-            beat()
-            report()
-
-        config.seed = seed
-        changed = {**sweep.fixed, **fields, "seed": seed}
-        with _lock(folder, beat) as lock:
-            if not (folder / "eval.json").exists():
-                _train(_command(sweep, changed, folder), folder, lock, watch)
-            check_config(folder, config)
-        result = studies.read(folder)
+    for run in runs:
+        train(sweep, run, beat, report if worker.prune and run is runs[0] else None)
+        check_config(run.folder, run.config)
+        result = studies.read(run.folder)
         values.append(_value(sweep, result))
         seconds += result.seconds
         trial.set_user_attr("values", values)
@@ -328,8 +298,19 @@ def _objective(
     return statistics.mean(values)
 
 
-def _nothing() -> None:
-    pass
+def _beating(worker: Worker, trial: optuna.Trial) -> Callable[[], None]:
+    """A function to call often, which gives a sign of life when it is time for one."""
+    last = -math.inf
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last >= worker.heartbeat:
+            last = time.monotonic()
+            # A storage that is away for a moment is no reason to stop a training.
+            with contextlib.suppress(optuna.exceptions.StorageInternalError):
+                _beat(worker.storage, trial._trial_id)
+
+    return beat
 
 
 def _value(sweep: Sweep, result: studies.Result) -> float:
@@ -342,104 +323,6 @@ def _value(sweep: Sweep, result: studies.Result) -> float:
     if value is None:
         raise TrialError(f"{sweep.metric} on {watched} is infinite")
     return value
-
-
-def _command(sweep: Sweep, fields: Mapping[str, Any], folder: pathlib.Path) -> list[str]:
-    return [
-        *(sys.executable, "-m", "srcnn_jax.main", f"--config={sweep.config_file}"),
-        f"--workdir={folder.absolute()}",
-        "--num_processes=1",  # alone, also where a launcher has started several of us
-        *(f"--config.{field}={text(value)}" for field, value in fields.items()),
-    ]
-
-
-@contextlib.contextmanager
-def _lock(folder: pathlib.Path, beat: Callable[[], None]) -> Iterator[IO[str]]:
-    """Waits until nobody else trains in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                beat()
-                time.sleep(POLL)
-        yield file
-
-
-def _train(
-    command: list[str], folder: pathlib.Path, lock: IO[str], watch: Callable[[], None]
-) -> None:
-    """Runs a training; raises TrialError with the reason if it fails.
-
-    Whatever `watch` raises, or the worker is sent, stops the training, which saves a checkpoint.
-    The training holds the lock too, and so keeps it if the worker is killed.
-    """
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(lock.fileno(),),
-            start_new_session=True,  # Ctrl-C reaches it once, from here
-        )
-        try:
-            while True:
-                watch()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = process.wait(POLL)
-                    break
-        except BaseException:
-            _stop(process)
-            raise
-    if code:
-        raise TrialError(_reason(code, (folder / "log.txt").read_text(errors="replace")))
-
-
-def _stop(process: subprocess.Popen) -> None:
-    try:
-        process.terminate()
-        process.wait()
-    except BaseException:  # a second Ctrl-C
-        process.kill()
-        raise
-
-
-def _reason(code: int, log: str) -> str:
-    """The last line that says why a training ended."""
-    if code == -signal.SIGKILL:
-        return "killed by SIGKILL; out of memory?"
-    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no reason given"]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (said or lines)[-1] if code > 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def _reporter(trial: optuna.Trial, folder: pathlib.Path) -> Callable[[], None]:
-    """Tells Optuna of the PSNR during training; raises TrialPruned if it says to stop."""
-    reported = -1
-
-    def report() -> None:
-        nonlocal reported
-        for step, psnr in _psnr(folder / "metrics.jsonl"):
-            if step > reported:
-                reported = step
-                trial.report(psnr, step)
-                if trial.should_prune():
-                    raise optuna.TrialPruned(f"{psnr:.2f} dB at step {step}")
-
-    return report
-
-
-def _psnr(path: pathlib.Path) -> Iterator[tuple[int, float]]:
-    """(step, PSNR) of the lines of a `metrics.jsonl` that somebody may be writing."""
-    if path.exists():
-        for line in path.read_text().splitlines(keepends=True):
-            if '"psnr"' in line and line.endswith("\n"):
-                values = json.loads(line)
-                yield values["step"], values["psnr"]
 
 
 def _say(words: str) -> None:

@@ -46,3 +46,8 @@ def restore_latest(manager: Manager, like: Any) -> tuple[int, Any] | None:
     if step is None:
         return None
     return step, manager.restore(step, args=ocp.args.StandardRestore(like))
+
+
+def latest_step(folder: pathlib.Path) -> int:
+    """The step of the newest complete checkpoint in a folder; 0 if there is none."""
+    return max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)

@@ -32,7 +32,7 @@ for 5 rows, 21 instead of 45 for 9. With these points, rounding stays at that of
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -163,6 +163,25 @@ def tiling(rows: int, taps: int) -> tuple[int, int]:
     return min(((m, r) for r in PARTS for m in range(2, most - r + 2)), key=cost)
 
 
+def _folds_both(shape: Sequence[int]) -> bool:
+    kh, kw, c_in, c_out = shape
+    return kh * kw * c_out <= kh * c_in + kw * c_out
+
+
+def multiply_adds(shape: Sequence[int], rows: int) -> float:
+    """Those of the products of `convolve` for each pixel of so many output rows, on average.
+
+    Args:
+      shape: (kh, kw, C_in, C_out) of the kernel.
+      rows: H'.
+    """
+    kh, kw, c_in, c_out = shape
+    if _folds_both(shape):
+        return kh * kw * c_in * c_out
+    m, r = tiling(rows, kh)
+    return -(-kh // r) * (m + r - 1) * -(-rows // m) / rows * kw * c_in * c_out
+
+
 def convolve(
     x: jax.Array,
     kernel: jax.Array,
@@ -185,7 +204,7 @@ def convolve(
     kh, kw, c_in, c_out = kernel.shape
     height, width = x.shape[ROWS], x.shape[COLUMNS] // batch
     rows, columns = height + 2 * padding[0] - kh + 1, width + 2 * padding[1] - kw + 1
-    if kh * kw * c_out <= kh * c_in + kw * c_out:
+    if _folds_both(kernel.shape):
         # Fold both axes. Folding flips: tap b of the kernel is tap kw - 1 - b of a window.
         matrix = kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, c_in)
         y = (matrix @ x.reshape(c_in, -1)).reshape(kw, kh * c_out, *x.shape[1:])

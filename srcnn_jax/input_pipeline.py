@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from srcnn_jax import image
+from srcnn_jax import image, parallel
 from srcnn_jax.datasets import Dataset
 from srcnn_jax.datasets.prepared import import_tensorflow
 from srcnn_jax.weights import COLOURS
@@ -103,7 +103,7 @@ def batches(
     stride: int,
     augment: bool,
     batch_size: int,
-    seed: int,
+    seed: int | Sequence[int],
     steps: Sequence[int],
     steps_per_dispatch: int,
     shard: tuple[int, int] = (0, 1),
@@ -121,16 +121,19 @@ def batches(
       stride: pixels between the places of patches (the paper: 14).
       augment: whether each patch gets one of eight flips and rotations, or none.
       batch_size: patches of a step, over all processes.
-      seed: of the order and the transforms.
+      seed: of the order and the transforms; of several, every step has a batch of each in turn.
       steps: a range of steps, from 0.
       steps_per_dispatch: k.
       shard: (index, count) of this process, which gets its equal part of every batch.
 
     Yields:
       {'input': (k, n, patch, patch, C), 'label': (k, n, label, label, C)}, float32 in 0..1, n
-      being this process's part of the batch; the last may have fewer than k steps.
+      being this process's part of the batch; the last may have fewer than k steps. With s seeds,
+      k s in place of k.
     """
     tf = import_tensorflow()
+    seeds = np.array([seed] if isinstance(seed, int) else seed, np.int64)
+    threads = min(len(seeds), parallel.available_cores())
     rows = _grid(source.heights, patch_size, stride)
     columns = _grid(source.widths, patch_size, stride)
     ends = np.cumsum(rows * columns)
@@ -146,10 +149,11 @@ def batches(
     far = patch_size - 1 - near
     crop = slice(margin, patch_size - margin)
 
-    def batch(step):
+    def batch(number):
+        step, seed = number // len(seeds), tf.gather(seeds, number % len(seeds))
         serial = step * batch_size + first + tf.range(part, dtype=tf.int64)
         epoch = serial // places
-        keys = tf.stack([tf.fill([part], tf.constant(seed, tf.int64)), epoch, epoch * 0], axis=1)
+        keys = tf.stack([tf.fill([part], seed), epoch, epoch * 0], axis=1)
         # A block cipher on 0..places-1, so no order needs to be stored. Its 4 rounds by default
         # leave neighbours together (correlation 0.25 to 0.8); 16 do not. The op itself, because
         # its wrapper, tf.random.experimental.index_shuffle, takes one key for all.
@@ -177,13 +181,13 @@ def batches(
         patch = tf.reshape(tf.gather(pixels, flat), [part, patch_size, patch_size, 2, channels])
         return {"input": patch[:, :, :, 0], "label": patch[:, crop, crop, 1]}
 
-    dataset = (
-        tf.data.Dataset.range(steps[0], steps[-1] + 1) if len(steps) else tf.data.Dataset.range(0)
-    )
-    dataset = dataset.map(batch).batch(steps_per_dispatch).prefetch(2)
+    bounds = (steps[0] * len(seeds), (steps[-1] + 1) * len(seeds)) if len(steps) else (0, 0)
+    dataset = tf.data.Dataset.range(*bounds)
+    dataset = dataset.map(batch, threads if threads > 1 else None)
+    dataset = dataset.batch(steps_per_dispatch * len(seeds)).prefetch(2)
     options = tf.data.Options()
-    # One thread: the cores belong to the training step.
-    options.threading.private_threadpool_size = 1
+    # One thread for a seed: the cores belong to the training step.
+    options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options).as_numpy_iterator()
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 import traceback
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -71,6 +72,12 @@ def main(argv: list[str]) -> None:
         processes.leave(1)
 
 
+def run_notes() -> dict[str, Any]:
+    """What `run.json` says of a training besides its data and devices."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"command": sys.argv, "versions": versions}
+
+
 def run(config) -> None:
     """Does what --mode says and prints the table."""
     from srcnn_jax import datasets, evaluate, parallel, train, weights, workdir
@@ -82,13 +89,9 @@ def run(config) -> None:
     folder = FLAGS.workdir or os.path.join("runs", name)
     given = weights.load(FLAGS.weights) if FLAGS.weights else None
     if training:
-        notes = {
-            "command": sys.argv,
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        }
         try:
             with workdir.explain_full_disk(folder):
-                result = train.train_and_evaluate(config, folder, initial=given, notes=notes)
+                result = train.train_and_evaluate(config, folder, initial=given, notes=run_notes())
         except train.Interrupted as stop:
             if parallel.is_main_process():
                 print(f"\n{stop}; the same command goes on from there", file=sys.stderr)

@@ -39,13 +39,18 @@ def create_schedule(
 
 
 def create_optimizer(
-    config: ml_collections.ConfigDict, steps: int, label_values: int, params: Any
+    config: ml_collections.ConfigDict,
+    steps: int,
+    label_values: int,
+    params: Any,
+    factor: float | jax.Array = 1.0,
 ) -> optax.GradientTransformation:
     """The optimiser of a config: preconditioner, any optax optimiser by name, rates by label.
 
     Args:
       config, steps, label_values: as `create_schedule`.
       params: {'conv1': {'kernel': ..., 'bias': ...}, ...}; the shapes do not matter.
+      factor: on the learning rate, a scalar; it may be traced, which makes the rate data.
 
     Raises:
       ValueError: if optax has no such optimiser or option, or a parameter has no rate.
@@ -55,10 +60,9 @@ def create_optimizer(
         raise ValueError(
             f"optimizer.name {config.name!r} is not an optimiser of optax, as 'sgd' is"
         )
+    schedule = create_schedule(config, steps, label_values)
     try:
-        optimizer = make(
-            create_schedule(config, steps, label_values), **parse_options(config.options)
-        )
+        optimizer = make(lambda step: factor * schedule(step), **parse_options(config.options))
         optimizer.init({})
     except (TypeError, AttributeError) as error:
         raise ValueError(

@@ -147,7 +147,7 @@ def create_train_state(
             )
         params = jax.tree.map(jnp.asarray, dict(initial.params))
     tx = optimizer.create_optimizer(
-        config.optimizer, config.train.steps, _label_values(config, side // 2), params
+        config.optimizer, config.train.steps, label_values(config), params
     )
     return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
 
@@ -259,6 +259,10 @@ class Data:
     watched: str
     watched_images: list[evaluate.TestImage]
 
+    def origins(self) -> dict[str, tuple[str, str]]:
+        """(where from, fingerprint) of each data set, for `workdir.claim`."""
+        return {d.name: (d.source, d.fingerprint) for d in (self.trained_on, *self.tests)}
+
 
 def load_data(config: ml_collections.ConfigDict) -> Data:
     """Loads and checks all data of a config; raises as `datasets.load_all`."""
@@ -321,8 +325,8 @@ def train_and_evaluate(
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
     main_process = parallel.is_main_process()
     if main_process:
-        used = {d.name: (d.source, d.fingerprint) for d in (data.trained_on, *data.tests)}
-        workdir.claim(path, config, used, {**(notes or {}), "devices": [str(d) for d in devices]})
+        notes = {**(notes or {}), "devices": [str(device) for device in devices]}
+        workdir.claim(path, config, data.origins(), notes)
     parallel.agree(0)  # process 0 has claimed it
     if not (path / "run.json").exists():
         raise ValueError(
@@ -331,9 +335,10 @@ def train_and_evaluate(
         )
     state = create_train_state(config, initial)
     manager = checkpoint.open_manager(path / "checkpoints")
-    start, arrays = checkpoint.restore_latest(manager, _arrays(state)) or (0, None)
-    if arrays is not None:
-        state = state.replace(**parallel.to_local(arrays))
+    start = 0
+    if restored := checkpoint.restore_latest(manager, parallel.to_global(arrays(state))):
+        start, saved = restored
+        state = state.replace(**parallel.to_local(saved))
     _describe(config, data, devices, state.params)
     _say(f"workdir   {path}" + (f", resumed after step {start}" if start else ""))
     progress = Progress(
@@ -351,7 +356,19 @@ def train_and_evaluate(
     if not main_process:
         return {}
 
-    final = _weights(config, params)
+    result = finish(config, path, data, params)
+    _say(
+        f"trained {progress.seconds:.0f} s ({time.perf_counter() - began:.0f} s in all), waiting "
+        f"for data {100 * progress.share_waited():.1f} % of it; saved {folder}\n"
+    )
+    return result
+
+
+def finish(
+    config: ml_collections.ConfigDict, path: pathlib.Path, data: Data, params: Any
+) -> dict[str, Any]:
+    """Evaluates a trained network; writes its weights and `eval.json`, whose content it returns."""
+    final = to_weights(config, params)
     if config.train.keep == "best":
         final = weights.load(path / "best.safetensors")
     images_dir = path / "images" if config.eval.save_images else None
@@ -364,10 +381,6 @@ def train_and_evaluate(
     }
     weights.save(path / "weights.safetensors", final, how)
     workdir.write_json(path / "eval.json", result)
-    _say(
-        f"trained {progress.seconds:.0f} s ({time.perf_counter() - began:.0f} s in all), waiting "
-        f"for data {100 * progress.share_waited():.1f} % of it; saved {folder}\n"
-    )
     return result
 
 
@@ -383,32 +396,14 @@ def _train(
     progress: Progress,
 ) -> Any:
     """The loop from step `start` to the end; returns the parameters. Raises as its caller."""
-    margin = models.margin(config.model.kernel_sizes, config.model.padding)
-    schedule = optimizer.create_schedule(
-        config.optimizer, config.train.steps, _label_values(config, margin)
-    )
     steps = range(start, config.train.steps)
     run_steps, batches = create_steps(config, data.source, devices, steps)
     state = parallel.replicate(state, parallel.local(devices))
-
-    def look(step: int) -> None:
-        """Measures PSNR on the watched set; keeps the weights if they are the best so far."""
-        network = _weights(config, state.params)
-        valid = models.margin(config.model.kernel_sizes, "valid")
-        progress.psnr, over_valid = evaluate.mean_psnr(
-            network, data.watched_images, (config.scale, valid)
-        )
-        best = metrics.largest.get("psnr", -math.inf)
-        if config.train.keep == "best" and progress.psnr > best:
-            weights.save(path / "best.safetensors", network)
-        # psnr_valid: over the valid region, as in the paper's figures
-        metrics.write(step, psnr=progress.psnr, psnr_valid=over_valid)
-
     step = start
     if step == 0 and parallel.is_main_process():
-        look(0)
+        progress.psnr = measure(config, path, data, metrics, 0, state.params)
         progress.show(0, math.nan)
-    with _signals() as received:
+    with signals() as received:
         while step < config.train.steps:
             clock = time.perf_counter()
             batch = next(batches)
@@ -417,38 +412,76 @@ def _train(
             losses = np.asarray(device_losses, np.float64)
             seconds = time.perf_counter() - clock
             progress.add(len(losses), seconds, waited)
-            _check_losses(losses, step, metrics.first.get("loss", losses[0]), config, path)
-            for loss in losses[:-1]:
-                step += 1
-                metrics.write(step, loss=float(loss))
-            step += 1
-            metrics.write(
-                step,
-                loss=float(losses[-1]),
-                learning_rate=float(schedule(step - 1)),
-                patches_per_second=config.train.batch_size * len(losses) / seconds,
-                waited=waited / seconds,
-            )
+            record(config, path, metrics, step, losses, seconds, waited)
+            step += len(losses)
             last = step == config.train.steps
             if parallel.is_main_process() and (last or step % config.train.eval_every == 0):
-                look(step)
+                progress.psnr = measure(config, path, data, metrics, step, state.params)
             progress.show(step, float(losses.mean()), last)
             signum = parallel.agree(received[0] if received else 0)
             stopping = signum > 0 and not last
             if last or stopping or step % config.train.checkpoint_every == 0:
                 metrics.flush()
-                checkpoint.save(manager, step, _arrays(state))
+                checkpoint.save(manager, step, parallel.to_global(arrays(state)))
             if stopping:
                 raise Interrupted(signum, step)
     return state.params
 
 
-def _label_values(config: ml_collections.ConfigDict, margin: int) -> int:
+def record(
+    config: ml_collections.ConfigDict,
+    path: pathlib.Path,
+    metrics: workdir.Metrics,
+    step: int,
+    losses: np.ndarray,
+    seconds: float,
+    waited: float,
+) -> None:
+    """Writes the metrics of the updates that follow `step`, of which there is a loss (k,) each.
+
+    Raises:
+      DivergedError: if a loss is bad; nothing is written.
+    """
+    _check_losses(losses, step, metrics.first.get("loss", losses[0]), config, path)
+    for loss in losses[:-1]:
+        step += 1
+        metrics.write(step, loss=float(loss))
+    schedule = optimizer.create_schedule(config.optimizer, config.train.steps, label_values(config))
+    metrics.write(
+        step + 1,
+        loss=float(losses[-1]),
+        learning_rate=float(schedule(step)),
+        patches_per_second=config.train.batch_size * len(losses) / seconds,
+        waited=waited / seconds,
+    )
+
+
+def measure(
+    config: ml_collections.ConfigDict,
+    path: pathlib.Path,
+    data: Data,
+    metrics: workdir.Metrics,
+    step: int,
+    params: Any,
+) -> float:
+    """PSNR on the watched set after `step` updates; the weights are kept if they are the best."""
+    network = to_weights(config, params)
+    valid = models.margin(config.model.kernel_sizes, "valid")
+    psnr, over_valid = evaluate.mean_psnr(network, data.watched_images, (config.scale, valid))
+    if config.train.keep == "best" and psnr > metrics.largest.get("psnr", -math.inf):
+        weights.save(path / "best.safetensors", network)
+    # psnr_valid: over the valid region, as in the paper's figures
+    metrics.write(step, psnr=psnr, psnr_valid=over_valid)
+    return psnr
+
+
+def label_values(config: ml_collections.ConfigDict) -> int:
     """Numbers in one label that count."""
+    margin = models.margin(config.model.kernel_sizes, config.model.padding)
     return (config.data.patch_size - 2 * margin) ** 2 * len(loss_channels(config))
 
 
-def _weights(config: ml_collections.ConfigDict, params: Any) -> weights.Weights:
+def to_weights(config: ml_collections.ConfigDict, params: Any) -> weights.Weights:
     """Parameters on the host, with what a weight file says of them."""
     return weights.Weights(
         jax.tree.map(np.asarray, dict(params)),
@@ -458,10 +491,10 @@ def _weights(config: ml_collections.ConfigDict, params: Any) -> weights.Weights:
     )
 
 
-def _arrays(state: TrainState) -> dict[str, Any]:
+def arrays(state: TrainState) -> dict[str, Any]:
     """What a checkpoint holds of a state."""
-    arrays = {"step": jnp.asarray(state.step), "params": state.params}
-    return parallel.to_global(arrays | {"opt_state": state.opt_state})
+    step = jnp.asarray(state.step, jnp.int32)
+    return {"step": step, "params": state.params, "opt_state": state.opt_state}
 
 
 def _check_losses(
@@ -483,7 +516,7 @@ def _check_losses(
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM; the second one acts as if nobody had listened."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -106,6 +107,37 @@ def test_summary(finished):
     assert (row["trained on"], row["patches"], row["seconds"]) == ("t91", "576,000", "900")
     mean = run.result.mean(run.watched)
     assert row[f"{names[run.watched]} PSNR"] == f"{mean:.2f}"
+
+
+def test_a_sweep_has_its_table_its_plots_and_its_runs(tmp_path, finished):
+    folder, output = tmp_path / "a sweep", tmp_path / "report.html"
+    for name in ("f2=1,seed=0", "f2=1,seed=1"):
+        shutil.copytree(finished, folder / "trials" / name)
+    (folder / "trials" / "f2=3,seed=0").mkdir()  # it has only begun
+    arguments = [str(folder), str(folder / "trials" / "f2=1,seed=1"), "-o", str(output)]
+    with pytest.raises(SystemExit, match=r"is a sweep without table\.csv: its command"):
+        report.main(arguments)
+    (folder / "table.csv").write_text(
+        f'f2,multiply-adds,PSNR on set5,front\n"{NASTY[:16]}",9,–,*\n'
+    )
+    plots = {
+        "cost": "PSNR on set5 over multiply-adds",
+        "importance": "Importance of each parameter",
+    }
+    for index, name in enumerate(plots):
+        Image.new("L", (150, 75), index).save(folder / f"{name}.png", dpi=(150, 150))
+    report.main([*arguments, "--images="])
+    text = output.read_text()
+    (section,) = re.findall(r'<section id="sweeps">.*?</section>', text, re.DOTALL)
+    assert '<th scope="row">&lt;img src=x onerr</th><td>9</td><td>–</td><td>*</td>' in section
+    for name, words in plots.items():
+        uri = report.data_uri((folder / f"{name}.png").read_bytes())
+        assert f'<img src="{uri}" width="96" height="48" alt="{words}' in section
+    (table,) = re.findall(r'<section id="summary">.*?</section>', text, re.DOTALL)
+    assert re.findall(r'<th scope="row">(.*?)</th>', table) == ["f2=1,seed=1", "f2=1,seed=0"]
+    report.main(arguments)  # pictures of the run that was named, and not of all
+    assert 'alt="2, ' in output.read_text()
+    assert "SRCNN f2" not in output.read_text()
 
 
 def test_short_names_are_unique():

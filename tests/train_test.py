@@ -23,7 +23,7 @@ def timeless(workdir) -> list[dict]:
 
 
 def stop_after_the_first_dispatch(monkeypatch):
-    monkeypatch.setattr(train, "_signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
+    monkeypatch.setattr(train, "signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
 
 
 def make_batch(rng, config, n=16):
