@@ -28,6 +28,9 @@ flags.DEFINE_string("coordinator", None, "host:port of process 0, if no launcher
 flags.DEFINE_integer("num_processes", None, "Processes of this job; 1: alone, in any launcher.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
+# The devices of a CPU wait for each other. XLA gives up after 40 seconds and aborts, which ends a
+# training that was only halted, by Ctrl-Z or a closed lid, or that shares its cores with many.
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -51,6 +54,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
     del argv
     os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
+    os.environ["XLA_FLAGS"] = f"{PATIENCE} {os.environ.get('XLA_FLAGS', '')}"  # read at the import
     from srcnn_jax import parallel, processes
 
     config = FLAGS.config
