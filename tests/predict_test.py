@@ -1,4 +1,7 @@
-"""`predict` in bands equals the plain network applied to the whole image at once."""
+"""`predict` in panels equals the plain network applied to the whole image at once."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,3 +97,23 @@ def test_leaves_its_input_alone():
 def test_refuses_other_channels(shape):
     with pytest.raises(ValueError, match=r"needs \(H, W, 1\), not \("):
         predict(_weights((3, 1, 3), (4, 3), "same"), np.zeros(shape, np.float32))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+def test_memory_does_not_grow_with_the_image():
+    """36 million pixels, and a quarter of them: the peak grows by input and output alone."""
+    program = """
+import resource
+import numpy as np
+from srcnn_jax import parallel, predict, weights
+parallel.start_alone()
+for side in (3000, 6000):
+    image = np.full((side, side, 1), 0.5, np.float32)
+    out = predict.predict(weights.load_pretrained(3), image)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(peak - (image.nbytes + out.nbytes) / 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    quarter, whole = map(float, done.stdout.split())
+    assert whole < quarter + 200  # MiB
