@@ -32,7 +32,7 @@ from flax.training.train_state import TrainState
 from experiments import sweep_file
 from experiments.sweep_file import Sweep
 from experiments.sweep_training import Run, run_of, try_lock
-from srcnn_jax import checkpoint, input_pipeline, models, optimizer, parallel, train, workdir
+from srcnn_jax import checkpoint, input_pipeline, optimizer, parallel, train, workdir
 from srcnn_jax.main import run_notes
 from srcnn_jax.progress import Progress
 
@@ -117,17 +117,7 @@ def create_steps(
         together = jax.vmap(train_one, in_axes=(axes, 0, 1), out_axes=(axes, 0))
         return together(states, rates, batches)
 
-    batches = input_pipeline.batches(
-        source,
-        patch_size=config.data.patch_size,
-        margin=models.margin(config.model.kernel_sizes, config.model.padding),
-        stride=config.data.stride,
-        augment=config.data.augment,
-        batch_size=config.train.batch_size,
-        seed=seeds,
-        steps=steps,
-        steps_per_dispatch=config.train.steps_per_dispatch,
-    )
+    batches = train.create_batches(config, source, seeds, steps)
     return jax.jit(run, donate_argnums=0), parallel.prefetch_to_devices(batches, [device])
 
 

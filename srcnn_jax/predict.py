@@ -65,8 +65,8 @@ def predict(
     rows = -(-height // down)
     corners = itertools.product(range(0, height, rows), range(0, width, columns))
 
-    band_of = _matmul_panel if matmul else _xla_panel
-    run = parallel.pmap_parts(band_of, devices, paddings=paddings)
+    panel_of = _matmul_panel if matmul else _xla_panel
+    run = parallel.pmap_parts(panel_of, devices, paddings=paddings)
     layers = [(layer["kernel"], layer["bias"]) for layer in weights.layers]
     out = np.empty(image.shape, np.float32)
     while group := list(itertools.islice(corners, len(devices))):

@@ -8,7 +8,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -227,19 +227,31 @@ def create_steps(
         train_steps, microbatches=microbatches, channels=chosen, axis_name=parallel.AXIS
     )
     run = parallel.pmap_steps(step, devices)
-    batches = input_pipeline.batches(
+    shard = jax.process_index(), jax.process_count()
+    batches = create_batches(config, source, config.seed, steps, shard)
+    return run, parallel.prefetch_to_devices(batches, parallel.local(devices))
+
+
+def create_batches(
+    config: ml_collections.ConfigDict,
+    source: input_pipeline.PatchSource,
+    seed: int | Sequence[int],
+    steps: range,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[dict[str, np.ndarray]]:
+    """`input_pipeline.batches` of a config, for one seed or several."""
+    return input_pipeline.batches(
         source,
         patch_size=config.data.patch_size,
         margin=models.margin(config.model.kernel_sizes, config.model.padding),
         stride=config.data.stride,
         augment=config.data.augment,
         batch_size=config.train.batch_size,
-        seed=config.seed,
+        seed=seed,
         steps=steps,
         steps_per_dispatch=config.train.steps_per_dispatch,
-        shard=(jax.process_index(), jax.process_count()),
+        shard=shard,
     )
-    return run, parallel.prefetch_to_devices(batches, parallel.local(devices))
 
 
 @dataclasses.dataclass(frozen=True)
