@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from experiments import matrix_product
+from experiments import commands, matrix_product
 from srcnn_jax.models import weight_count
 from srcnn_jax.workdir import read_json
 
@@ -33,21 +33,16 @@ STEPS = 600
 def train(folder: pathlib.Path, kernel_sizes, features, padding: str) -> str:
     """The table's cells for one network: PSNR on Set5, seconds."""
     start = time.perf_counter()
-    finished = subprocess.run(
-        [
-            *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:x3,{padding}"),
-            f"--workdir={folder}",
-            "--num_processes=1",
-            f"--config.model.kernel_sizes={','.join(map(str, kernel_sizes))}",
-            f"--config.model.features={','.join(map(str, features))}",
-            f"--config.train.steps={STEPS}",
-            "--config.eval.datasets=set5",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    fields = {
+        "model.kernel_sizes": kernel_sizes,
+        "model.features": features,
+        "train.steps": STEPS,
+        "eval.datasets": "set5",
+    }
+    arguments = commands.train(f"configs/default.py:x3,{padding}", folder, fields)
+    finished = subprocess.run(arguments, capture_output=True, text=True)
     if finished.returncode:
-        return finished.stderr.strip().splitlines()[-1]
+        return commands.reason(finished.returncode, finished.stderr)
     psnr = read_json(folder / "eval.json")["datasets"]["set5"]["mean"]["srcnn"]["psnr"]
     return f"{psnr:.2f} | {time.perf_counter() - start:.0f}"
 

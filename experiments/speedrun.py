@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import matrix_product
+from experiments import commands, matrix_product
 from experiments.study import ROOT
 from srcnn_jax.workdir import read_json
 
@@ -92,15 +92,11 @@ def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
         "eval.metrics": "psnr",
         **record.fields,
     }
-    command = [
-        *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:{record.words}"),
-        f"--workdir={folder}",
-        *(f"--config.{field}={_text(value)}" for field, value in fields.items()),
-    ]
+    arguments = commands.train(f"configs/default.py:{record.words}", folder, fields)
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
         done = subprocess.run(
-            command,
+            arguments,
             cwd=ROOT,
             env={**os.environ, "XDG_CACHE_HOME": cache},
             stdout=subprocess.DEVNULL,
@@ -110,17 +106,13 @@ def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
         seconds = time.perf_counter() - start
     config, result = read_json(folder / "config.json"), read_json(folder / "eval.json")
     if done.returncode or config is None or result is None:
-        sys.exit(f"the training ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+        sys.exit(f"error: {commands.reason(done.returncode, done.stderr)}")
     return {
         "psnr": result["datasets"]["set5"]["mean"]["srcnn"]["psnr"],
         "seconds": seconds,
         "gigaflops": rate,
         "patches": config["train"]["steps"] * config["train"]["batch_size"],
     }
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def row(record: Record, runs: list[dict[str, float]]) -> dict[str, str]:
@@ -165,8 +157,8 @@ def main() -> None:
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
     print(table)
     if choices.output:
-        command = "python -m experiments.speedrun " + " ".join(choices.records or RECORDS)
-        text = f"Time to quality, Set5 x3, {choices.seeds} seeds\n\n`{command}`\n\n{table}\n"
+        typed = "python -m experiments.speedrun " + " ".join(choices.records or RECORDS)
+        text = f"Time to quality, Set5 x3, {choices.seeds} seeds\n\n`{typed}`\n\n{table}\n"
         choices.output.write_text(text)
 
 

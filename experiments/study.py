@@ -9,7 +9,6 @@ common.
 import argparse
 import dataclasses
 import pathlib
-import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import commands
 from srcnn_jax.models import weight_count
 from srcnn_jax.workdir import read_json, read_metrics
 
@@ -135,16 +135,12 @@ def _train(run: Run, seed: int, choices: argparse.Namespace) -> Result:
     before = _train(run.start, seed, choices) if run.start else None
     folder = choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
     print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
-    command = _command(run, seed, folder, choices)
+    arguments = _command(run, seed, folder, choices)
     if before:
-        command.append(f"--weights={before.folder.absolute()}")
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        sys.exit(f"{run.name} was ended by {name}; the same command goes on from its checkpoint")
+        arguments.append(f"--weights={before.folder.absolute()}")
+    done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode:
-        reason = done.stderr.decode().strip().splitlines()[-1:] or ["no reason given"]
-        sys.exit(f"{run.name} ended with {done.returncode}: {reason[0]}")
+        sys.exit(f"{run.name}: {commands.reason(done.returncode, done.stderr.decode())}")
     try:
         result = read(folder)
     except (ValueError, OSError) as error:
@@ -164,12 +160,7 @@ def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namesp
         for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
             fields[field] = max(20, steps // 400 * 20)
     fields |= dict(text.split("=", 1) for text in choices.set)
-    return [
-        *(sys.executable, "-m", "srcnn_jax.main", f"--config=configs/default.py:{words}"),
-        f"--workdir={folder.absolute()}",
-        "--num_processes=1",  # alone, also where a launcher has started several of us
-        *(f"--config.{field}={value}" for field, value in fields.items()),
-    ]
+    return commands.train(f"configs/default.py:{words}", folder, fields)
 
 
 def read(folder: pathlib.Path) -> Result:
@@ -241,7 +232,7 @@ def output(name: str, choices: argparse.Namespace, suffix: str) -> pathlib.Path:
 
 def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespace) -> None:
     """Prints the table, and writes it as `name`.md, .csv and .tex into the workdir."""
-    command = f"python -m experiments.{name} WORKDIR" + "".join(
+    typed = f"python -m experiments.{name} WORKDIR" + "".join(
         f" --{key}={value}"
         for key, value in (
             ("recipe", choices.recipe),
@@ -251,7 +242,7 @@ def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespac
         )
     )
     markdown = frame.to_markdown(index=False, disable_numparse=True)
-    text = f"{title}\n\n`{command}`\n\n{markdown}\n"
+    text = f"{title}\n\n`{typed}`\n\n{markdown}\n"
     output(name, choices, ".md").write_text(text)
     frame.to_csv(output(name, choices, ".csv"), index=False)
     frame.to_latex(output(name, choices, ".tex"), index=False, escape=True)

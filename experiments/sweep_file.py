@@ -31,6 +31,8 @@ from typing import Any
 import ml_collections
 import optuna
 
+from experiments.commands import text
+
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH")
 PREVIEWS = 20  # points of a search that are checked, and shown by --dry_run
@@ -216,11 +218,6 @@ def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
         else:
             values[name] = value
     return values
-
-
-def text(value: Any) -> str:
-    """A value as main's command line takes it: (9, 1, 5) is '9,1,5'."""
-    return ",".join(map(text, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def trial_name(fields: Mapping[str, Any], seed: int | None = None) -> str:

@@ -5,16 +5,15 @@ import dataclasses
 import fcntl
 import json
 import pathlib
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 import ml_collections
 
-from experiments.sweep_file import ROOT, Sweep, set_fields, text, trial_name
+from experiments import commands
+from experiments.sweep_file import ROOT, Sweep, set_fields, trial_name
 
 POLL = 1.0  # seconds between two looks at a training
 
@@ -51,12 +50,7 @@ def run_of(sweep: Sweep, fields: Mapping[str, Any], seed: int, workdir: pathlib.
 
 def command(sweep: Sweep, run: Run) -> list[str]:
     """What trains a run."""
-    return [
-        *(sys.executable, "-m", "srcnn_jax.main", f"--config={sweep.config_file}"),
-        f"--workdir={run.folder.absolute()}",
-        "--num_processes=1",  # alone, also where a launcher has started several of us
-        *(f"--config.{field}={text(value)}" for field, value in run.fields.items()),
-    ]
+    return commands.train(sweep.config_file, run.folder, run.fields)
 
 
 def try_lock(folder: pathlib.Path) -> IO[str] | None:
@@ -151,16 +145,7 @@ def train(
         with path.open("w") as log:
             code = call(command(sweep, run), log, (held.fileno(),), watch)
         if code:
-            raise TrialError(_reason(code, path.read_text(errors="replace")))
-
-
-def _reason(code: int, log: str) -> str:
-    """The last line that says why a training ended."""
-    if code == -signal.SIGKILL:
-        return "killed by SIGKILL; out of memory?"
-    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no reason given"]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (said or lines)[-1] if code > 0 else f"killed by {signal.Signals(-code).name}"
+            raise TrialError(commands.reason(code, path.read_text(errors="replace")))
 
 
 def _psnr(path: pathlib.Path) -> Iterator[tuple[int, float]]:
