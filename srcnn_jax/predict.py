@@ -19,8 +19,8 @@ Restore = Callable[[int, np.ndarray], np.ndarray]
 
 PANEL_ROWS = 512  # at most, of what a device restores at a time; the result does not change
 LEAST_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
-PANEL_COLUMNS = 256  # in the matrix-product form, which compiles once for all sizes of images
-STRIP_ROWS = 12  # of a panel's activations, which stay in a core's cache: 3 tiles of 4, 2 of 6
+PANEL_COLUMNS = 256, 512  # in the matrix-product form, which compiles for these alone
+STRIP_ROWS = 24, 12  # of a panel's activations at a time, with a pointwise middle and without
 PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
 
 
@@ -56,10 +56,11 @@ def predict(
     matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
 
-    columns = PANEL_COLUMNS if matmul else -(-width // PANEL_COLUMNS) * PANEL_COLUMNS
+    columns = _panel_columns(width) if matmul else -(-width // 256) * 256  # few sizes to compile
     across = -(-width // columns)
     halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
-    most = -(-(panel_rows + halo) // STRIP_ROWS) * STRIP_ROWS - halo
+    strip = _strip_rows(sizes)
+    most = -(-(panel_rows + halo) // strip) * strip - halo
     shares = len(devices) // math.gcd(len(devices), across)  # so that all devices have as much
     down = max(-(-height // most), min(shares, height // LEAST_ROWS))
     rows = -(-height // down)
@@ -147,6 +148,16 @@ def _canvas(
     return canvas
 
 
+def _panel_columns(width: int) -> int:
+    """The wider panels are faster, unless they reach farther beyond the image."""
+    return min(PANEL_COLUMNS, key=lambda columns: (-(-width // columns) * columns, -columns))
+
+
+def _strip_rows(sizes: Sequence[int]) -> int:
+    """Whole tiles of 4 and 6 rows, fewer where a middle layer's products would leave the cache."""
+    return STRIP_ROWS[max(sizes[1:-1], default=1) > 1]
+
+
 def _bias_and_relu(bias: jax.Array, y: jax.Array) -> jax.Array:
     return jax.nn.relu(y + bias[:, None, None])
 
@@ -225,14 +236,15 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     size, channels = sizes[-1], last_kernel.shape[-1]
     reach = sum(s // 2 for s in sizes)
     halo = 2 * sum(s // 2 for s in sizes[:-1])
+    strip_rows = _strip_rows(sizes)
     canvas = panel.transpose(2, 0, 1)
     rows, columns = canvas.shape[1] - halo, canvas.shape[2] - 2 * reach
     # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in), both flipped
     last_matrix = last_kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
 
     def strip(index, sums):
-        start = index * STRIP_ROWS
-        x = jax.lax.dynamic_slice_in_dim(canvas, start, STRIP_ROWS + halo, axis=1)
+        start = index * strip_rows
+        x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
         row, column = inside[0] - reach + start, inside[1] - reach
         for (kernel, bias), (border, extent) in zip(hidden, borders, strict=False):
             row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
@@ -248,7 +260,7 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
 
     needed = jnp.minimum(inside[4], inside[2] - inside[0]) + size - 1
     sums = jnp.zeros((size * channels, rows, columns))
-    sums = jax.lax.fori_loop(0, -(-needed // STRIP_ROWS), strip, sums)
+    sums = jax.lax.fori_loop(0, -(-needed // strip_rows), strip, sums)
     taps = sums.reshape(size, channels, rows, columns)
     windows = Windows(convolution.ROWS, rows - size + 1, size, rows, 1 - size)
     return (convolution.fold(taps, windows) + last_bias[:, None, None]).transpose(1, 2, 0)
