@@ -3,10 +3,10 @@
     python -m experiments.bench train|ensemble|predict|pipeline|startup [--rounds=N] [--output=FILE]
 
 Every contestant is a process of its own (`bench_workers.py`) that waits while the others work. A
-round gives each the same number of units in turn, and NumPy's matrix product too. What is printed
-is the median over the rounds with its quartiles, the ratio to the best peer, and the fraction of
-the measured matrix-product rate. Times of different machines, or of two runs, do not compare;
-ratios do.
+round gives each the same number of units in turn, after a tenth of a second that is not counted,
+and NumPy's matrix product too. What is printed is the median over the rounds with its quartiles,
+the ratio to the best peer, and the fraction of the measured matrix-product rate. Times of different
+machines, or of two runs, do not compare; ratios do.
 """
 
 import argparse
@@ -58,6 +58,11 @@ class Worker:
         self._process.stdin.write(f"{units}\n")
         self._process.stdin.flush()
         return self._answer()["seconds"] / units
+
+    def peak_memory(self) -> int:
+        """Bytes of memory that it has had at most (Linux)."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
     def stop(self) -> None:
         self._process.kill()
