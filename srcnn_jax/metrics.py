@@ -2,15 +2,14 @@
 
 The authors used public MATLAB code: their own for PSNR, Wang's for SSIM, the package MeTriX MuX 1.1
 (Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. The paper is silent, but
-with these definitions its rows come out to the last digit: experiments/results/metrics.md.
+with these definitions its rows come out to the last digit: experiments/results/metrics.md. What is
+imported inside a function takes a quarter of a second, and a training need not wait for it.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import scipy.ndimage
-import scipy.signal
-from skimage.metrics import structural_similarity
 
 Metric = Callable[..., float]  # (reference, image, peak=255.0)
 
@@ -45,6 +44,8 @@ def ssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float
     Raises:
       ValueError: if the shapes differ or the images are too small.
     """
+    from skimage.metrics import structural_similarity
+
     x, y = _prepare(reference, image, peak, "ssim")
     return float(
         structural_similarity(
@@ -336,9 +337,11 @@ def wpsnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> floa
     Raises:
       ValueError: if the shapes differ.
     """
+    from scipy.signal import fftconvolve
+
     x, y = _prepare(reference, image, peak, "wpsnr")
     taps = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(_contrast_sensitivity())).real)
-    error = scipy.signal.fftconvolve(x - y, taps, mode="same")
+    error = fftconvolve(x - y, taps, mode="same")
     return _decibels(255**2, 0 if np.array_equal(x, y) else np.mean(error**2))
 
 

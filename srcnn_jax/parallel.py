@@ -226,15 +226,16 @@ def to_local(tree: Any) -> Any:
 def prefetch_to_devices(
     batches: Iterator[Any], devices: list[jax.Device], size: int = 2
 ) -> Iterator[Any]:
-    """Puts each batch on the devices ahead of its use, in a thread.
+    """Puts each batch on the devices ahead of its use, in a thread that begins at once.
 
     Args:
       batches: pytrees of arrays (k, n, ...), k steps of a local batch of n.
       devices: local devices; n must divide by their number.
       size: batches held ready.
 
-    Yields:
-      The same pytrees with arrays (devices, k, n / devices, ...), sharded over the first axis.
+    Returns:
+      Iterator over the same pytrees with arrays (devices, k, n / devices, ...), sharded over the
+      first axis.
     """
     sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
@@ -252,14 +253,17 @@ def prefetch_to_devices(
         except BaseException as error:
             ready.put((None, error))
 
+    def take() -> Iterator[Any]:
+        while True:
+            batch, error = ready.get()
+            if error is not None:
+                raise error
+            if batch is None:
+                return
+            yield batch
+
     threading.Thread(target=fill, daemon=True).start()
-    while True:
-        batch, error = ready.get()
-        if error is not None:
-            raise error
-        if batch is None:
-            return
-        yield batch
+    return take()
 
 
 def agree(number: int) -> int:

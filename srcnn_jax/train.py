@@ -137,7 +137,10 @@ def create_train_state(
     model = create_model(config)
     side = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
     example = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
-    params = model.lazy_init(jax.random.key(config.seed), example)["params"]
+    # In one program each, because loading a compiled one takes as long for an addition.
+    params = jax.jit(lambda key: model.lazy_init(key, example)["params"])(
+        jax.random.key(config.seed)
+    )
     if initial is not None:
         shapes = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, dict(initial.params))
         if shapes[0] != shapes[1]:
@@ -149,7 +152,8 @@ def create_train_state(
     tx = optimizer.create_optimizer(
         config.optimizer, config.train.steps, label_values(config), params
     )
-    return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+    create = functools.partial(TrainState.create, apply_fn=model.apply, tx=tx)
+    return jax.jit(lambda params: create(params=params))(params)
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -345,6 +349,8 @@ def train_and_evaluate(
             f"what process 0 writes to {path} is not there for process {jax.process_index()}: "
             "name a --workdir on a disk that all processes share"
         )
+    # TensorFlow takes as long to import as the rest of the start.
+    threading.Thread(target=input_pipeline.import_tensorflow).start()
     state = create_train_state(config, initial)
     manager = checkpoint.open_manager(path / "checkpoints")
     start = 0

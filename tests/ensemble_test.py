@@ -59,7 +59,9 @@ def test_at_once_as_one_by_one(configs):
         alike = by_rate.setdefault(config.optimizer.learning_rate, state)
         own = jax.tree.map(lambda x, seed=config.seed: x[0, seed::2], batch)
         expected, own_losses = steps(alike.replace(**train.arrays(state)), own)
-        np.testing.assert_allclose(losses[index], own_losses, rtol=1e-5)
+        # The preconditioner magnifies rounding from step to step, differently on different CPUs.
+        np.testing.assert_allclose(losses[index][:4], own_losses[:4], rtol=2e-6)
+        np.testing.assert_allclose(losses[index], own_losses, rtol=1e-4)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=3e-4),
             ensemble.one_of(states, index)["params"],

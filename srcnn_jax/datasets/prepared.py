@@ -144,8 +144,16 @@ def read(name: str) -> list[folder.ImageFile]:
 def import_tensorflow() -> Any:
     """TensorFlow, quiet, and kept from reserving the memory of GPUs that JAX needs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or it tells about them on some CPUs
+    # Unless the old Keras is asked for, which need not be there, TensorFlow imports the new one at
+    # once. That takes longer than the rest of it; who wants it in this process still gets it.
+    keras = os.environ.get("TF_USE_LEGACY_KERAS")
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
+    os.environ.pop("TF_USE_LEGACY_KERAS")
+    if keras is not None:
+        os.environ["TF_USE_LEGACY_KERAS"] = keras
     with contextlib.suppress(RuntimeError):  # TensorFlow has started already; its choice stands.
         tf.config.set_visible_devices([], "GPU")
     return tf
