@@ -49,7 +49,12 @@ def create_run(configs):
     return ensemble.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
 
 
-def test_at_once_as_one_by_one(configs):
+@pytest.mark.parametrize("precondition", [False, True])
+def test_at_once_as_one_by_one(configs, precondition):
+    """To rounding, which the preconditioner magnifies from step to step where a gradient is nil."""
+    loss_error, weight_error = (1e-3, 2e-2) if precondition else (1e-6, 1e-6)
+    for config in configs:
+        config.optimizer.precondition = precondition
     batch = noise()
     states, losses = create_run(configs)(ensemble.create_states(configs), batch)
     steps = jax.jit(train.train_steps)
@@ -59,11 +64,9 @@ def test_at_once_as_one_by_one(configs):
         alike = by_rate.setdefault(config.optimizer.learning_rate, state)
         own = jax.tree.map(lambda x, seed=config.seed: x[0, seed::2], batch)
         expected, own_losses = steps(alike.replace(**train.arrays(state)), own)
-        # The preconditioner magnifies rounding from step to step, differently on different CPUs.
-        np.testing.assert_allclose(losses[index][:4], own_losses[:4], rtol=2e-6)
-        np.testing.assert_allclose(losses[index], own_losses, rtol=1e-4)
+        np.testing.assert_allclose(losses[index], own_losses, rtol=loss_error)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=3e-4),
+            lambda a, b: np.testing.assert_allclose(a, b, atol=weight_error),
             ensemble.one_of(states, index)["params"],
             expected.params,
         )
