@@ -3,7 +3,7 @@
     python -m experiments.bench train|ensemble|predict|pipeline|startup [--rounds=N] [--output=FILE]
 
 Every contestant is a process of its own (`bench_workers.py`) that waits while the others work. A
-round gives each the same number of units in turn, after a tenth of a second that is not counted,
+round gives each the same number of units in turn, after a third of a second that is not counted,
 and NumPy's matrix product too. What is printed is the median over the rounds with its quartiles,
 the ratio to the best peer, and the fraction of the measured matrix-product rate. Times of different
 machines, or of two runs, do not compare; ratios do.

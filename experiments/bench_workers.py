@@ -17,7 +17,7 @@ import numpy as np
 
 Work = Callable[[int], None]  # does so many units
 STEPS_PER_DISPATCH = 5
-AWAKE = 0.1  # seconds of work that are not counted, each time: threads that slept wake on one core
+AWAKE = 0.3  # seconds of work that are not counted, each time: threads that slept wake on one core
 
 
 def matrix_product(_: dict[str, Any]) -> Work:
