@@ -483,3 +483,20 @@ def test_sample_splits_are_disjoint():
     assert dict(train.images)["camera"].shape == (512, 512)
     assert dict(train.images)["astronaut"].shape == (512, 512, 3)
     assert train.fingerprint != test.fingerprint
+
+
+def test_two_threads_import_tensorflow():
+    """As a training does; Keras is left out, and can still be had."""
+    program = """
+import os, sys, threading
+from srcnn_jax.datasets.prepared import import_tensorflow
+threads = [threading.Thread(target=import_tensorflow) for _ in range(2)]
+for thread in threads:
+    thread.start()
+tf = import_tensorflow()
+assert "keras" not in sys.modules and "TF_USE_LEGACY_KERAS" not in os.environ
+print(tf.keras.layers.Dense(3)(tf.zeros((1, 2))).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "(1, 3)\n"), done.stderr
+    assert "Exception in thread" not in done.stderr

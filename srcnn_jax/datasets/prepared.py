@@ -17,6 +17,8 @@ from srcnn_jax.datasets import folder, sources
 
 PROBE_SECONDS = 3.0
 
+_importing = threading.Lock()
+
 
 def directory(name: str) -> pathlib.Path:
     """Where the prepared copy of a named dataset is, or would be.
@@ -147,13 +149,14 @@ def import_tensorflow() -> Any:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or it tells about them on some CPUs
     # Unless the old Keras is asked for, which need not be there, TensorFlow imports the new one at
     # once. That takes longer than the rest of it; who wants it in this process still gets it.
-    keras = os.environ.get("TF_USE_LEGACY_KERAS")
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    import tensorflow as tf
+    with _importing:
+        keras = os.environ.get("TF_USE_LEGACY_KERAS")
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+        import tensorflow as tf
 
-    os.environ.pop("TF_USE_LEGACY_KERAS")
-    if keras is not None:
-        os.environ["TF_USE_LEGACY_KERAS"] = keras
+        del os.environ["TF_USE_LEGACY_KERAS"]
+        if keras is not None:
+            os.environ["TF_USE_LEGACY_KERAS"] = keras
     with contextlib.suppress(RuntimeError):  # TensorFlow has started already; its choice stands.
         tf.config.set_visible_devices([], "GPU")
     return tf
