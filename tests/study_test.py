@@ -63,6 +63,7 @@ def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features
     }
     (folder / "config.json").write_text(json.dumps(config))
     lines = [{"step": step, "loss": 0.1, "patches_per_second": 640.0} for step in (20, 40)]
+    lines += [{"step": step, "psnr_valid": psnr + 0.05 * step / 40} for step in (0, 40)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return study.read(folder)
 
@@ -100,6 +101,7 @@ def test_results_of_a_workdir(tmp_path):
     result = finished(tmp_path / "run", 32.5)
     assert result.mean("set5") == 32.5
     assert result.mean("set5", "ssim", "bicubic") == 0.8
+    assert result.over_valid_region() == 32.55
     assert (result.seconds, result.patches, result.weights) == (4.0, 2560, 8032)
     with pytest.raises(FileNotFoundError, match="is not the workdir of a finished run"):
         study.read(tmp_path)
