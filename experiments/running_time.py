@@ -94,9 +94,15 @@ def plot(ours: Mapping[str, Point], note: str) -> Figure:
         seconds = [point.seconds for point in points.values()]
         psnr = [point.psnr for point in points.values()]
         ax.plot(seconds, psnr, marker, color=colour, label=label)
-        for name, point in points.items():
+        for index, (name, point) in enumerate(points.items()):
+            above = index % 2 == 1  # neighbours' names keep clear of each other
             ax.annotate(
-                name, (point.seconds, point.psnr), (6, -4), textcoords="offset points", va="top"
+                name,
+                (point.seconds, point.psnr),
+                (-6, 4) if above else (6, -4),
+                textcoords="offset points",
+                va="bottom" if above else "top",
+                ha="right" if above else "left",
             )
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
