@@ -56,7 +56,7 @@ def predict(
     matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
 
-    columns = _panel_columns(width) if matmul else -(-width // 256) * 256  # few sizes to compile
+    columns = _panel_columns(width) if matmul else -(-width // 256) * 256  # few to compile for
     across = -(-width // columns)
     halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
     strip = _strip_rows(sizes)
