@@ -13,7 +13,8 @@ and the points, in one of three ways:
                                          couples fields
     space(trial) and RANDOM = 20         a function that draws from an Optuna trial and returns
                                          {field: value}; 20 points, the same every time
-    space(trial) and SEARCH = 60         60 points, each drawn by Optuna's TPE from what it knows
+    space(trial) and SEARCH = 60         60 points, each drawn by Optuna's TPE from what it knows;
+                                         START = [{parameter: value, ...}, ...] come first
 
 Names in capitals are the sweep's, so that a typing error is found; write your own small.
 """
@@ -25,6 +26,7 @@ import itertools
 import multiprocessing
 import pathlib
 import runpy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +36,7 @@ import optuna
 from experiments.commands import text
 
 ROOT = pathlib.Path(__file__).parents[1]
-NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH")
+NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH", "START")
 PREVIEWS = 20  # points of a search that are checked, and shown by --dry_run
 
 
@@ -133,8 +135,13 @@ def _read(path: pathlib.Path) -> Sweep:
         space = said["space"]
         points = _draw(space, PREVIEWS if way == "SEARCH" else own[way], needed=way == "RANDOM")
     seeds = tuple(range(config.seed, config.seed + own.get("SEEDS", 1)))
+    if "START" in own and way != "SEARCH":
+        raise ValueError("START goes with SEARCH")
     if way == "SEARCH":
-        tasks = [Task(f"trial {index}", None, seeds) for index in range(own[way])]
+        first = _starts(space, own.get("START", []), own[way])
+        points = [*first, *points]
+        drawn = [*first, *[None] * (own[way] - len(first))]
+        tasks = [Task(f"trial {index}", params, seeds) for index, params in enumerate(drawn)]
     else:
         # Seed by seed, so that a sweep that is stopped early has every point once.
         tasks = [
@@ -296,6 +303,25 @@ def _draw(space: Callable, count: int, needed: bool) -> list[dict[str, Any]]:
     if needed and len(points) < count:
         raise ValueError(f"space(trial) has not {count} different points, but {len(points)}")
     return list(points.values())
+
+
+def _starts(space: Callable, starts: Any, count: int) -> list[dict[str, Any]]:
+    """The points that a search begins with: each says every parameter of the space."""
+    if not isinstance(starts, (list, tuple)) or not all(isinstance(s, Mapping) for s in starts):
+        raise ValueError(f"START is [{{parameter: value, ...}}, ...], not {starts!r}")
+    if len(starts) > count:
+        raise ValueError(f"START has {len(starts)} points, and SEARCH is {count}")
+    for start in starts:
+        trial = optuna.trial.FixedTrial(dict(start))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a value outside of its range
+            try:
+                space(trial)
+            except Exception as error:
+                raise ValueError(f"START {start}: {error}") from error
+        if unknown := start.keys() - trial.params.keys():
+            raise ValueError(f"START {start}: the space has no {sorted(unknown)[0]!r}")
+    return [dict(start) for start in starts]
 
 
 def _check(sweep: Sweep) -> None:

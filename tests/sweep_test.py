@@ -145,6 +145,33 @@ def steps(folder: pathlib.Path) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in lines]
 
 
+def test_a_search_begins_with_the_points_that_the_file_names(tmp_path):
+    path = write(tmp_path, SEARCH + 'START = [{"n1": 8}, {"n1": 64}]\n')
+    sweep = sweep_file._read(path)
+    params = [task.params for task in sweep.tasks]
+    assert params == [{"n1": 8}, {"n1": 64}, None, None, None, None]
+    study = sweep_trials.open_study(sweep, sweep_trials.open_storage(f"sqlite:///{tmp_path}/a", 60))
+    sweep_trials.fill(sweep, study)
+    assert [study.ask().suggest_int("n1", 8, 64, log=True) for _ in range(2)] == [8, 64]
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("8", "START is [{parameter: value, ...}, ...], not 8"),
+        ("[8]", "START is [{parameter: value, ...}, ...], not [8]"),
+        ("[{}]", "n1"),
+        ('[{"n1": 4}]', "n1"),
+        ('[{"n1": 8, "n2": 4}]', "the space has no 'n2'"),
+        ('[{"n1": 8}] * 7', "START has 7 points, and SEARCH is 6"),
+    ],
+)
+def test_a_mistake_in_where_a_search_begins_is_one_line(start, words, tmp_path):
+    with pytest.raises(sweep_file.SweepError) as error:
+        sweep_file.read(write(tmp_path, f"{SEARCH}\nSTART = {start}\n"))
+    assert words in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -168,6 +195,7 @@ def steps(folder: pathlib.Path) -> list[list[int]]:
         ("CONFIG =", "config =", "it needs CONFIG ="),
         ("model.kernel_sizes", "model.padding,model.features", "couples 2 fields: not (9, 1, 5)"),
         ("train.steps", "model.kernel_sizes", "model.kernel_sizes"),
+        ("SEEDS = 2", "START = []", "START goes with SEARCH"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(old, new, words, tmp_path, monkeypatch):
