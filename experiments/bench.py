@@ -284,7 +284,7 @@ def main() -> None:
         "pipeline": pipeline,
         "startup": startup,
     }
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
     parser.add_argument("--output", type=pathlib.Path, help="JSON file for the single times")

@@ -1,10 +1,18 @@
-"""Trainings as processes of their own: their command, and why they ended."""
+"""Trainings as processes of their own: their command, lock and share of the machine, their end."""
 
+import contextlib
+import fcntl
+import os
 import pathlib
+import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+POLL = 1.0  # seconds between two looks at a process or a lock
 
 
 def text(value: Any) -> str:
@@ -23,6 +31,64 @@ def train(config: str, folder: pathlib.Path, fields: Mapping[str, Any]) -> list[
         "--num_processes=1",
         *(f"--config.{field}={text(value)}" for field, value in fields.items()),
     ]
+
+
+def try_lock(folder: pathlib.Path) -> IO[str] | None:
+    """Locks a run's folder until the file is closed; None if somebody else trains in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def lock(folder: pathlib.Path, beat: Callable[[], object] = lambda: None) -> IO[str]:
+    """As `try_lock`, but waits for it, and calls `beat` meanwhile."""
+    while (file := try_lock(folder)) is None:
+        beat()
+        time.sleep(POLL)
+    return file
+
+
+def list_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
+
+
+@contextlib.contextmanager
+def share(index: int, count: int, gpus: Sequence[str]) -> Iterator[dict[str, str]]:
+    """One of so many equal shares of the machine, for the processes that this thread starts within.
+
+    Args:
+      index, count: which share, of how many.
+      gpus: of `list_gpus`; with more shares than GPUs, some share one and its memory.
+
+    Yields:
+      Their environment, which names their GPU. Their cores are this thread's until the end.
+    """
+    environment = dict(os.environ)
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+        if count > len(gpus):
+            memory = 0.9 / -(-count // len(gpus))
+            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{memory:.3f}"
+    if not hasattr(os, "sched_setaffinity"):
+        yield environment
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[index::count] or [cores[index % len(cores)]])
+    try:
+        yield environment
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def reason(code: int, log: str) -> str:

@@ -29,9 +29,9 @@ import ml_collections
 import numpy as np
 from flax.training.train_state import TrainState
 
-from experiments import sweep_file
+from experiments import commands, sweep_file
 from experiments.sweep_file import Sweep
-from experiments.sweep_training import Run, run_of, try_lock
+from experiments.sweep_training import Run, run_of
 from srcnn_jax import checkpoint, input_pipeline, optimizer, parallel, train, workdir
 from srcnn_jax.main import run_notes
 from srcnn_jax.progress import Progress
@@ -245,7 +245,7 @@ def take(left: list[Run], most: int, locks: contextlib.ExitStack) -> list[Run]:
     for run in list(left):
         if len(group) == most:
             break
-        held = try_lock(run.folder)
+        held = commands.try_lock(run.folder)
         if held is None or run.finished:
             left.remove(run)
         else:
@@ -285,7 +285,7 @@ def train_all(sweep: Sweep, folder: pathlib.Path, most: int, notes: dict[str, An
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("sweep", type=pathlib.Path, help="the sweep, with GRID or RANDOM")
     parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--networks", type=int, default=16, help="at once (%(default)s)")

@@ -32,7 +32,7 @@ def mosaic(kernel: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("weights", help="weight file or workdir")
     parser.add_argument("picture", help="file to write, .png")
     choices = parser.parse_args()

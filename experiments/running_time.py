@@ -157,7 +157,8 @@ def main() -> None:
         name: statistics.mean(result.mean("set14") for result in seeds)
         for name, seeds in results.items()
     }
-    machine = f"{available_cores()} cores, fp32 matrix product {rate:.0f} GF/s"
+    count = available_cores()
+    machine = f"{count} core{'s' * (count > 1)}, fp32 matrix product {rate:.0f} GF/s"
     ours = {name: Point(psnr[name], seconds[name] + seconds["bicubic"]) for name in networks}
     figure = plot(ours, f"ours, with bicubic: {machine}; the paper: C++, Intel CPU, 3.10 GHz")
     figure.savefig(study.output("running_time", choices, ".png"), dpi=150)

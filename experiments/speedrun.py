@@ -134,7 +134,7 @@ def row(record: Record, runs: list[dict[str, float]]) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("records", nargs="*", metavar="RECORD", help=", ".join(RECORDS))
     parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--workdir", type=pathlib.Path, help="folder for the runs")

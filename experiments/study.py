@@ -7,8 +7,10 @@ common.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import pathlib
+import queue
 import statistics
 import subprocess
 import sys
@@ -73,6 +75,11 @@ class Result:
     def over_valid_region(self) -> float:
         """Mean PSNR on the watched test set as the paper's curves have it, in dB."""
         looks = [line["psnr_valid"] for line in read_metrics(self.folder) if "psnr_valid" in line]
+        if not looks:
+            sys.exit(
+                f"error: {self.folder} was trained by a version that did not measure PSNR over the "
+                "valid region: delete the folder to train it again"
+            )
         return looks[-1]
 
 
@@ -95,13 +102,21 @@ def variant(
 def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     """Reads the command line that all studies have; `seeds` is the default of --seeds."""
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("workdir", type=pathlib.Path, help="folder of the runs and the tables")
     parser.add_argument("--recipe", choices=("default", "paper"), default="default")
     parser.add_argument("--budget", choices=("smoke", "short", "full"), default="short")
     parser.add_argument(
         "--seeds", type=int, default=seeds, help="runs of each network (%(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="trainings at a time, each with its share of the cores or a GPU (%(default)s)",
     )
     parser.add_argument(
         "--set",
@@ -114,13 +129,16 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     for text in choices.set:
         if "=" not in text:
             parser.error(f"--set is FIELD=VALUE, as train.batch_size=32, not {text!r}")
-    if choices.seeds < 1:
-        parser.error(f"--seeds must be positive, not {choices.seeds}")
+    for name in ("seeds", "workers"):
+        if getattr(choices, name) < 1:
+            parser.error(f"--{name} must be positive, not {getattr(choices, name)}")
     return choices
 
 
 def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, list[Result]]:
-    """Trains every run with every seed, one after the other; exits with one line if one fails.
+    """Trains every run with every seed, `choices.workers` at a time.
+
+    Exits with one line if one fails, or at Ctrl-C; those at work are waited for.
 
     Args:
       runs: by their names in the table.
@@ -129,21 +147,49 @@ def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, lis
     Returns:
       The results by the same names, one for each seed.
     """
-    results: dict[Any, list[Result]] = {label: [] for label in runs}
-    for seed in range(choices.seeds):
-        for label, run in runs.items():
-            results[label].append(_train(run, seed, choices))
-    return results
+    count, gpus = choices.workers, commands.list_gpus()
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in range(count):
+        free.put(index)
+
+    def work(task: tuple[int, Any]) -> Result:
+        seed, label = task
+        index = free.get()
+        try:
+            with commands.share(index, count, gpus) as environment:
+                return _train(runs[label], seed, choices, environment)
+        finally:
+            free.put(index)
+
+    tasks = [(seed, label) for seed in range(choices.seeds) for label in runs]
+    try:
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
+    except KeyboardInterrupt:  # the trainings had it from the terminal, too
+        print("\nstopped; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    return {label: [finished[seed, label] for seed in range(choices.seeds)] for label in runs}
 
 
-def _train(run: Run, seed: int, choices: argparse.Namespace) -> Result:
-    before = _train(run.start, seed, choices) if run.start else None
+def _train(
+    run: Run, seed: int, choices: argparse.Namespace, environment: Mapping[str, str]
+) -> Result:
+    before = _train(run.start, seed, choices, environment) if run.start else None
     folder = choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
     print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
     arguments = _command(run, seed, folder, choices)
     if before:
         arguments.append(f"--weights={before.folder.absolute()}")
-    done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # Another study may be training it, or what was left of one that was killed.
+    with commands.lock(folder) as held:
+        done = subprocess.run(
+            arguments,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[held.fileno()],
+        )
     if done.returncode:
         sys.exit(f"{run.name}: {commands.reason(done.returncode, done.stderr.decode())}")
     try:

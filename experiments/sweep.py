@@ -11,10 +11,8 @@ far, and best.py, the best config, for `main --config=DIR/best.py`.
 """
 
 import argparse
-import os
 import pathlib
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from collections.abc import Sequence
 import optuna
 
 from experiments import (
+    commands,
     matrix_product,
     sweep_file,
     sweep_report,
@@ -179,25 +178,13 @@ def start_workers(choices: argparse.Namespace) -> None:
       OSError: if one ends with an error, when all have ended.
     """
     command = [*COMMAND, *one_worker(choices)]
-    count = choices.workers
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-    gpus = list_gpus()
+    gpus = commands.list_gpus()
     processes: list[subprocess.Popen] = []
     try:
-        for index in range(count):
-            environment = dict(os.environ)
-            if gpus:
-                environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-                if count > len(gpus):
-                    share = 0.9 / -(-count // len(gpus))
-                    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.3f}"
-            if cores:
-                # Set here and put back, for the new process to begin with.
-                os.sched_setaffinity(0, cores[index::count] or [cores[index % len(cores)]])
-            # In a session of its own: Ctrl-C reaches it once, from here.
-            processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
-            if cores:
-                os.sched_setaffinity(0, cores)
+        for index in range(choices.workers):
+            with commands.share(index, choices.workers, gpus) as environment:
+                # In a session of its own: Ctrl-C reaches it once, from here.
+                processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
         codes = [process.wait() for process in processes]
     except BaseException:
         for process in processes:
@@ -206,7 +193,7 @@ def start_workers(choices: argparse.Namespace) -> None:
             process.wait()
         raise
     if any(codes):
-        raise OSError(f"{sum(map(bool, codes))} of {count} workers ended with an error")
+        raise OSError(f"{sum(map(bool, codes))} of {choices.workers} workers ended with an error")
 
 
 def train_at_once(choices: argparse.Namespace) -> None:
@@ -219,16 +206,6 @@ def train_at_once(choices: argparse.Namespace) -> None:
     command += [f"--workdir={choices.workdir.absolute()}", f"--networks={choices.vmap}"]
     if code := sweep_training.call(command):
         raise OSError(f"{shlex.join(command[1:])} ended with {code}")
-
-
-def list_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
 
 
 def seconds_of_run(config, rate: float) -> float:

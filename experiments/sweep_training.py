@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
@@ -14,8 +12,6 @@ import ml_collections
 
 from experiments import commands
 from experiments.sweep_file import ROOT, Sweep, set_fields, trial_name
-
-POLL = 1.0  # seconds between two looks at a training
 
 
 class TrialError(Exception):
@@ -53,26 +49,6 @@ def command(sweep: Sweep, run: Run) -> list[str]:
     return commands.train(sweep.config_file, run.folder, run.fields)
 
 
-def try_lock(folder: pathlib.Path) -> IO[str] | None:
-    """Locks a run's folder until the file is closed; None if somebody else trains in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
-
-
-def lock(folder: pathlib.Path, beat: Callable[[], None]) -> IO[str]:
-    """As `try_lock`, but waits for it, and calls `beat` meanwhile."""
-    while (file := try_lock(folder)) is None:
-        beat()
-        time.sleep(POLL)
-    return file
-
-
 def call(
     arguments: list[str],
     log: IO[str] | None = None,
@@ -102,7 +78,7 @@ def call(
         while True:
             watch()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(POLL)
+                return process.wait(commands.POLL)
     except BaseException:
         try:
             process.terminate()
@@ -138,7 +114,7 @@ def train(
                     reported = step
                     report(step, psnr)
 
-    with lock(run.folder, beat) as held:
+    with commands.lock(run.folder, beat) as held:
         if run.finished:
             return
         path = run.folder / "log.txt"

@@ -49,7 +49,9 @@ def convert(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m srcnn_jax.convert", description="Convert SRCNN weight files."
+        prog="python -m srcnn_jax.convert",
+        description="Convert SRCNN weight files.",
+        allow_abbrev=False,
     )
     parser.add_argument("source", help=".safetensors, .mat, .pth, .pt, .pth.tar, or a workdir")
     parser.add_argument("target", help=".safetensors, .mat, .pth, .pt, .pth.tar or .onnx")

@@ -323,7 +323,9 @@ def _upscale_file(source: Path, target: Path, scale: int, network: "Weights", ov
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="srcnn-upscale", description="Enlarge pictures by SRCNN.")
+    parser = argparse.ArgumentParser(
+        prog="srcnn-upscale", description="Enlarge pictures by SRCNN.", allow_abbrev=False
+    )
     parser.add_argument("pictures", nargs="+", type=Path, help="files that Pillow can read")
     parser.add_argument("--scale", type=int, required=True, help="2, 3 or 4; any with --weights")
     parser.add_argument(

@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import os
 import pathlib
+import threading
 
 import numpy as np
 import pytest
 
 from experiments import (
+    commands,
     curves,
     depth,
     eccv_tables,
@@ -36,13 +39,13 @@ STUDIES = (
 
 
 def choices(tmp_path, **changes):
-    values = {"recipe": "default", "budget": "smoke", "seeds": 1, "set": []} | changes
+    values = {"recipe": "default", "budget": "smoke", "seeds": 1, "workers": 1, "set": []} | changes
     return argparse.Namespace(workdir=tmp_path, **values)
 
 
 def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features=(64, 32)):
     """A workdir as a run leaves it, as far as a study reads it."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     others = {"msssim": 0.9, "ifc": 4.0, "nqm": 30.0, "wpsnr": 40.0}
     both = {
         "bicubic": {"psnr": 30.0, "ssim": 0.8, **others},
@@ -171,6 +174,56 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
     assert "--config.train.loss_channels=0" not in commands[1]
     assert commands[1][-1] == f"--weights={tmp_path}/default_smoke/{second.start.name}_0"
     assert (result.seconds, result.patches) == (8.0, 5120)
+
+
+def test_workers_train_at_the_same_time_and_share_the_machine(tmp_path, monkeypatch):
+    together = threading.Barrier(2)
+    cores, environments = [], []
+
+    def main(command, env, **_):
+        together.wait(timeout=60)
+        cores.append(os.sched_getaffinity(0))
+        environments.append(env["CUDA_VISIBLE_DEVICES"])
+        finished(pathlib.Path(command[4].removeprefix("--workdir=")), 32.5)
+        return argparse.Namespace(returncode=0)
+
+    monkeypatch.setattr(study.subprocess, "run", main)
+    monkeypatch.setattr(study.commands, "list_gpus", lambda: ["4", "7"])
+    mine = os.sched_getaffinity(0)
+    runs = {sizes: study.network(sizes) for sizes in ("9-1-5", "9-3-5")}
+    results = study.train(runs, choices(tmp_path, seeds=2, workers=2))
+    assert [len(results[sizes]) for sizes in runs] == [2, 2]
+    folders = [result.folder.name for seeds in results.values() for result in seeds]
+    assert folders == [f"{run.name}_{seed}" for run in runs.values() for seed in (0, 1)]
+    assert sorted(environments) == ["4", "4", "7", "7"]
+    assert set().union(*cores) == mine == os.sched_getaffinity(0)
+    assert len(mine) == 1 or all(len(each) < len(mine) for each in cores)
+
+
+def test_a_run_that_another_study_trains_is_waited_for(tmp_path, monkeypatch):
+    run = study.network()
+    folder = tmp_path / "default_smoke" / f"{run.name}_0"
+    held = commands.try_lock(folder)
+    assert commands.try_lock(folder) is None
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        held.close()
+        finished(folder, 32.5)
+
+    monkeypatch.setattr(commands.time, "sleep", wait)
+    done = argparse.Namespace(returncode=0)
+    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
+    study.train({"9-1-5": run}, choices(tmp_path))
+    assert len(waits) == 1
+
+
+def test_a_run_without_psnr_over_the_valid_region_is_one_line(tmp_path):
+    result = finished(tmp_path / "run", 32.5)
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 20, "psnr": 32.5}\n')
+    with pytest.raises(SystemExit, match="delete the folder to train it again"):
+        result.over_valid_region()
 
 
 def test_filters_are_shown_by_their_variance():

@@ -19,7 +19,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiments import sweep, sweep_file, sweep_report, sweep_slurm, sweep_trials
+from experiments import commands, sweep, sweep_file, sweep_report, sweep_slurm, sweep_trials
 
 ROOT = pathlib.Path(__file__).parents[1]
 GRID = """
@@ -620,7 +620,7 @@ def test_sqlite_is_for_one_machine(capsys):
 
 def test_workers_share_the_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert sweep.list_gpus() == ["2", "3"]
+    assert commands.list_gpus() == ["2", "3"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert sweep.list_gpus() == []
+    assert commands.list_gpus() == []

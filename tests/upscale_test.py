@@ -533,6 +533,13 @@ def test_inputs_are_not_overwritten_by_default_names(run):
     assert "a_x3.png: the output would overwrite an input" in errors
 
 
+def test_flags_are_not_guessed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        upscale.main(["a.png", "--scal=3"])
+    assert stop.value.code == 2
+    assert "--scale" in capsys.readouterr().err
+
+
 def test_process_loads_no_more_than_it_needs(tmp_path, weight_file):
     """--help without JAX; a whole run without TensorFlow and Orbax, and silent but for its line."""
     _rgb().save(tmp_path / "in.png")
