@@ -212,6 +212,7 @@ def predict(rounds: int) -> list[dict[str, Any]]:
                     "PyTorch, tuned": Worker("predict_torch", case, TUNED),
                     "onnxruntime": Worker("predict_onnxruntime", case),
                     "OpenVINO": Worker("predict_openvino", case),
+                    "OpenCV": Worker("predict_opencv", case),
                 }
                 flop = sum(layer_flop(kernel_sizes, "same", height, width))
                 title = f"restoring {width}x{height}, {name}, {padding}"

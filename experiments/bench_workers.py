@@ -216,6 +216,22 @@ def predict_openvino(arguments: dict[str, Any]) -> Work:
     return work
 
 
+def predict_opencv(arguments: dict[str, Any]) -> Work:
+    """OpenCV's dnn module on the exported network."""
+    import cv2
+
+    cv2.setNumThreads(arguments["cores"])
+    network = cv2.dnn.readNetFromONNX(arguments["onnx"])
+    x = np.ascontiguousarray(_picture(arguments).transpose(2, 0, 1)[None])
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            network.setInput(x)
+            network.forward()
+
+    return work
+
+
 def _picture(arguments: dict[str, Any]) -> np.ndarray:
     """Noise, float32 (height, width, 1)."""
     size = arguments["height"], arguments["width"], 1
