@@ -83,7 +83,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--prune",
         action="store_true",
         help="stop trials that are below the median of the others "
-        "at the same step, after a third of the training; not for tables of a paper",
+        "at the same step, after half of the training; not for tables of a paper",
     )
     parser.add_argument(
         "--retry",

@@ -83,7 +83,7 @@ def open_study(sweep: Sweep, storage: optuna.storages.BaseStorage) -> optuna.Stu
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(n_warmup_steps=sweep.config.train.steps // 3),
+        pruner=optuna.pruners.MedianPruner(n_warmup_steps=sweep.config.train.steps // 2),
     )
     now = {name: text(value) for name, value in flat(sweep.config).items()}
     now["METRIC"] = sweep.title()
@@ -282,7 +282,7 @@ def _objective(worker: Worker, trial: optuna.Trial) -> float:
 
     def report(step: int, psnr: float) -> None:
         trial.report(psnr, step)
-        if trial.should_prune():
+        if step < config.train.steps and trial.should_prune():  # not what is finished anyway
             raise optuna.TrialPruned(f"{psnr:.2f} dB at step {step}")
 
     beat = _beating(worker, trial)

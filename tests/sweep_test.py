@@ -485,7 +485,7 @@ def test_pruning(tmp_path):
     assert {t.user_attrs["key"] for t in pruned} == {
         f"kernel_sizes=9-1-5,seed={seed}" for seed in (2, 3)
     }
-    assert all(4 <= t.last_step < 12 for t in pruned)
+    assert all(6 <= t.last_step < 12 for t in pruned)
     assert len([t for t in trials if t.state == TrialState.COMPLETE]) == 6
     table = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert "pruned at step" in table[-1]

@@ -31,9 +31,9 @@ def space(trial):
     kernel_sizes = (
         trial.suggest_int("f1", 5, 13, step=2),
         trial.suggest_int("f2", 1, 5, step=2),
-        trial.suggest_int("f3", 3, 9, step=2),
+        trial.suggest_int("f3", 3, 13, step=2),
     )
-    ratio = trial.suggest_categorical("n2/n1", (0.25, 0.5, 1.0))
+    ratio = trial.suggest_categorical("n2/n1", (0.25, 0.5, 1.0, 2.0))
     rate = trial.suggest_float("rate", 3e-4, 3e-3, log=True)
     patch_size = trial.suggest_int("patch size", 25, 65, step=4)
     return {
