@@ -5,15 +5,18 @@
 Every contestant is a process of its own (`bench_workers.py`) that waits while the others work. A
 round gives each the same number of units in turn, after a third of a second that is not counted,
 and NumPy's matrix product too. What is printed is the median over the rounds with its quartiles,
-the ratio to the best peer, and the fraction of the measured matrix-product rate. Times of different
+the ratio to the best peer, and the fraction of the measured matrix-product rate. `train` and
+`predict` are of the CPU, also where there is a GPU. Times of different
 machines, or of two runs, do not compare; ratios do.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -32,6 +35,7 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
+CPU = {"JAX_PLATFORMS": "cpu"}  # where the peers are
 NETWORKS = ((9, 1, 5), (9, 5, 5))
 FEATURES = (64, 32)
 
@@ -40,9 +44,12 @@ class Worker:
     """A contestant's process."""
 
     def __init__(self, function: str, arguments: Mapping[str, Any], environment=None):
+        arguments = {"cores": available_cores(), **arguments}
         command = [sys.executable, "-m", "experiments.bench_workers", function]
+        command.append(json.dumps(arguments))
+        self._command = shlex.join(command[1:])
         self._process = subprocess.Popen(
-            [*command, json.dumps({"cores": available_cores(), **arguments})],
+            command,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -55,9 +62,13 @@ class Worker:
     def seconds(self, units: int) -> float:
         """Lets it work; seconds for one unit."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{units}\n")
-        self._process.stdin.flush()
-        return self._answer()["seconds"] / units
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{units}\n")
+            self._process.stdin.flush()
+        answer = self._answer()
+        if "seconds" not in answer:
+            sys.exit(f"error: {self._command} has ended; run it to see why")
+        return answer["seconds"] / units
 
     def peak_memory(self) -> int:
         """Bytes of memory that it has had at most (Linux)."""
@@ -71,7 +82,7 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        return json.loads(line) if line else {"missing": "it ended at its start"}
+        return json.loads(line) if line else {"missing": "it ended"}
 
 
 def compete(
@@ -99,18 +110,29 @@ def compete(
     rate = matrix_product.FLOP / statistics.median(products)
     peers = [statistics.median(each) for name, each in times.items() if not name.startswith("ours")]
     print(f"\n{title}\nmatrix product {rate / 1e9:.0f} GF/s, {rounds} rounds of {units}")
-    result: dict[str, Any] = {"title": title, "matrix_product_gflops": rate / 1e9, "times_ms": {}}
+    result: dict[str, Any] = {
+        "title": title,
+        "cores": available_cores(),
+        "matrix_product_gflops": rate / 1e9,
+        "contestants": {},
+    }
     for name, worker in contestants.items():
         if worker.missing:
             print(f"  {name:28} missing: {worker.missing}")
             continue
         low, median, high = statistics.quantiles(times[name], n=4)
-        ratio = f"{min(peers) / median:5.2f} x best peer" if peers else ""
+        ratio = min(peers) / median if peers else None
         print(
-            f"  {name:28} {1e3 * median:8.1f} ms ({1e3 * low:.1f} to {1e3 * high:.1f})  {ratio}  "
+            f"  {name:28} {1e3 * median:8.1f} ms ({1e3 * low:.1f} to {1e3 * high:.1f})  "
+            f"{f'{ratio:5.2f} x best peer' if ratio else ''}  "
             f"{flop / median / rate:4.0%} of the matrix product"
         )
-        result["times_ms"][name] = [1e3 * seconds for seconds in times[name]]
+        result["contestants"][name] = {
+            "median_ms": 1e3 * median,
+            "times_over_best_peer": ratio,
+            "of_matrix_product": flop / median / rate,
+            "times_ms": [1e3 * seconds for seconds in times[name]],
+        }
     return result
 
 
@@ -144,8 +166,8 @@ def train(rounds: int) -> list[dict[str, Any]]:
             "batch_size": batch,
         }
         contestants = {
-            "ours, SGD": Worker("train_ours", {**case, "precondition": False}),
-            "ours, preconditioned": Worker("train_ours", {**case, "precondition": True}),
+            "ours, SGD": Worker("train_ours", {**case, "precondition": False}, CPU),
+            "ours, preconditioned": Worker("train_ours", {**case, "precondition": True}, CPU),
             "PyTorch, tuned": Worker("train_torch", {**case, "compile": False}, TUNED),
             "PyTorch, compiled, tuned": Worker("train_torch", {**case, "compile": True}, TUNED),
         }
@@ -168,8 +190,8 @@ def ensemble(rounds: int) -> list[dict[str, Any]]:
     flop = _training_flop((9, 1, 5), "same", 45, 64)
     result = compete(title, contestants, 320, rounds, flop)
     print("\n| networks | patches/s in all |\n|---|---|")
-    for name, times in result["times_ms"].items():
-        print(f"| {name.removeprefix('ours, ')} | {64e3 / statistics.median(times):,.0f} |")
+    for name, each in result["contestants"].items():
+        print(f"| {name.removeprefix('ours, ')} | {64e3 / each['median_ms']:,.0f} |")
     return [result]
 
 
@@ -208,7 +230,7 @@ def predict(rounds: int) -> list[dict[str, Any]]:
                     "width": width,
                 }
                 contestants = {
-                    "ours": Worker("predict_ours", case),
+                    "ours": Worker("predict_ours", case, CPU),
                     "PyTorch, tuned": Worker("predict_torch", case, TUNED),
                     "onnxruntime": Worker("predict_onnxruntime", case),
                     "OpenVINO": Worker("predict_openvino", case),
@@ -252,9 +274,15 @@ def startup(rounds: int) -> list[dict[str, Any]]:
                 new = f"{folder}/cache{index}" if "nothing compiled" in name else f"{folder}/cache0"
                 workdir = f"--workdir={folder}/{name}{index}"
                 seconds.append(_seconds_to_answer(command, workdir, {"XDG_CACHE_HOME": new}))
-            print(f"  {name:42} {statistics.median(seconds):6.2f} s")
+            low, median, high = statistics.quantiles(seconds, n=4)
+            print(f"  {name:42} {median:6.2f} s ({low:.2f} to {high:.2f})")
             results.append({"title": name, "seconds": seconds})
     return results
+
+
+def uncached() -> dict[str, str]:
+    """The environment without JAX's own word for where compiled programs are kept."""
+    return {key: text for key, text in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
 
 
 def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, str]) -> float:
@@ -267,7 +295,7 @@ def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **environment},
+        env={**uncached(), **environment},
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -290,6 +318,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
     parser.add_argument("--output", type=pathlib.Path, help="JSON file for the single times")
     choices = parser.parse_args()
+    if choices.rounds < 2:
+        parser.error(f"--rounds is at least 2, for a spread, not {choices.rounds}")
     results = benchmarks[choices.benchmark](choices.rounds)
     if choices.output:
         choices.output.write_text(json.dumps(results, indent=1) + "\n")

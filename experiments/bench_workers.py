@@ -80,7 +80,6 @@ def _config(arguments: dict[str, Any]):
         {
             "model.kernel_sizes": tuple(arguments["kernel_sizes"]),
             "model.features": tuple(arguments.get("features", (64, 32))),
-            "model.convolution": arguments.get("convolution", "auto"),
             "data.patch_size": arguments["patch_size"],
             "train.batch_size": arguments["batch_size"],
             "optimizer.precondition": arguments["precondition"],

@@ -15,6 +15,17 @@ from typing import IO, Any
 POLL = 1.0  # seconds between two looks at a process or a lock
 
 
+def check_data(trained_on: str, tests: Sequence[str], data_dir: str | None) -> None:
+    """Loads the data sets, so that none is missed after hours, and none replaced by `sample`.
+
+    Raises:
+      ValueError, OSError: as `srcnn_jax.datasets.load_all`, in one line that names the fix.
+    """
+    from srcnn_jax import datasets
+
+    datasets.load_all(trained_on, tests, data_dir=data_dir, allow_sample=False)
+
+
 def text(value: Any) -> str:
     """A value as main's command line takes it: (9, 1, 5) is '9,1,5'."""
     return ",".join(map(text, value)) if isinstance(value, (tuple, list)) else str(value)

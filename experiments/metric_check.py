@@ -21,6 +21,11 @@ FLAGS = flags.FLAGS
 
 NETWORK_SCALE = 3  # of --weights
 OTHER_WAY = {"set5": "mirrored", "set14": "mirrored", "bsd200": "uint8"}
+flags.register_validator(
+    "datasets",
+    lambda names: set(names) <= set(OTHER_WAY),
+    f"are some of {', '.join(OTHER_WAY)}: the paper's",
+)
 
 
 def enlarge(truth: np.ndarray, scale: int, way: str) -> np.ndarray:

@@ -5,7 +5,8 @@
 Part of the photograph of a cat that ships with scikit-image (public domain, CC0).
 """
 
-import sys
+import argparse
+import pathlib
 
 import numpy as np
 import skimage.data
@@ -20,7 +21,10 @@ ZOOM = 3  # shown at so many pixels to one, so that a reader sees them
 BAR = 30  # pixels, the caption
 
 
-def main(path: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("picture", type=pathlib.Path, help="file to write, .png")
+    path = parser.parse_args().picture
     original = image.modcrop(skimage.data.cat(), SCALE)
     small = image.imresize(original, 1 / SCALE)
     results = {
@@ -44,4 +48,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

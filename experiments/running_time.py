@@ -151,7 +151,8 @@ def main() -> None:
     choices = study.options(__doc__)
     results = study.train(RUNS, choices)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}
-    images = evaluate.create_test_images(datasets.load("set14"), SCALE, "y")
+    dataset = datasets.load("set14", data_dir=study.settings(choices).get("data.dir"))
+    images = evaluate.create_test_images(dataset, SCALE, "y")
     seconds, rate = measure(networks, images)
     psnr = {
         name: statistics.mean(result.mean("set14") for result in seeds)

@@ -173,7 +173,7 @@ def measure() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--formula", action="store_true", help="print the tables by formula")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     choices = parser.parse_args()

@@ -11,7 +11,6 @@ says what the seconds would be on two cores that multiply at 450 GF/s.
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import shutil
 import statistics
@@ -25,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from experiments import commands, matrix_product
+from experiments.bench import uncached
 from experiments.study import ROOT
 from srcnn_jax.workdir import read_json
 
@@ -98,7 +98,7 @@ def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
         done = subprocess.run(
             arguments,
             cwd=ROOT,
-            env={**os.environ, "XDG_CACHE_HOME": cache},
+            env={**uncached(), "XDG_CACHE_HOME": cache},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -158,6 +158,7 @@ def main() -> None:
     print(table)
     if choices.output:
         typed = "python -m experiments.speedrun " + " ".join(choices.records or RECORDS)
+        typed += f" --seeds={choices.seeds}"
         text = f"Time to quality, Set5 x3, {choices.seeds} seeds\n\n`{typed}`\n\n{table}\n"
         choices.output.write_text(text)
 

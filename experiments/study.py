@@ -14,7 +14,7 @@ import queue
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -147,6 +147,7 @@ def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, lis
     Returns:
       The results by the same names, one for each seed.
     """
+    _check_data(runs.values(), choices)
     count, gpus = choices.workers, commands.list_gpus()
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(count):
@@ -169,6 +170,22 @@ def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, lis
         print("\nstopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     return {label: [finished[seed, label] for seed in range(choices.seeds)] for label in runs}
+
+
+def settings(choices: argparse.Namespace) -> dict[str, str]:
+    """The values of --set by field."""
+    return dict(text.split("=", 1) for text in choices.set)
+
+
+def _check_data(runs: Iterable[Run], choices: argparse.Namespace) -> None:
+    default = {"data.train": "t91", "eval.datasets": "set5,set14", "data.dir": ""}
+    fields = [{**default, **run.fields, **settings(choices)} for run in runs]
+    keys = sorted({tuple(each[name] for name in default) for each in fields})
+    for trained_on, tests, data_dir in keys:
+        try:
+            commands.check_data(trained_on, tests.split(","), data_dir or None)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
 
 
 def _train(
@@ -210,7 +227,7 @@ def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namesp
         fields["train.steps"] = steps
         for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
             fields[field] = max(20, steps // 400 * 20)
-    fields |= dict(text.split("=", 1) for text in choices.set)
+    fields |= settings(choices)
     return commands.train(f"configs/default.py:{words}", folder, fields)
 
 

@@ -109,6 +109,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for setting in choices.slurm_set:
         if "=" not in setting:
             parser.error(f"--slurm_set is NAME=VALUE, as partition=gpu, not {setting!r}")
+    if choices.slurm and (choices.workers > 1 or choices.retry or choices.best):
+        parser.error("--slurm starts one worker a job: not with --workers, --retry or --best")
     if choices.slurm and (choices.storage or "sqlite:").startswith("sqlite:"):
         parser.error("--slurm needs --storage, a URL or FILE: SQLite is for one machine")
     if choices.storage is None:
@@ -145,6 +147,9 @@ def run(arguments: Sequence[str]) -> None:
             "a journal file has no heartbeat: if a worker is killed, its trial counts as running "
             "until the command is started with --retry=running"
         )
+    if sweep.dataset:  # without one a sweep may be of the sample
+        names = sweep.config.eval.datasets.split(",")
+        commands.check_data(sweep.config.data.train, names, sweep.config.data.dir or None)
     if choices.retry == "running":
         count = sweep_trials.give_back_running(study, storage)
         print(f"{count} running trials are taken over")

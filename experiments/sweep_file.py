@@ -127,6 +127,8 @@ def _read(path: pathlib.Path) -> Sweep:
     if (way == "GRID") == callable(said.get("space")):
         raise ValueError("a function space(trial) goes with RANDOM and SEARCH, and not with GRID")
     fixed = own.get("FIELDS", {})
+    if not isinstance(fixed, Mapping):
+        raise ValueError(f"FIELDS is {{field: value, ...}}, not {fixed!r}")
     config_file, config = _load_config(own["CONFIG"])
     config = set_fields(config, fixed)
     if way == "GRID":
@@ -251,7 +253,7 @@ def _values(grid: Any) -> dict[str, dict[str, dict[str, Any]]]:
     for key, values in grid.items():
         if not isinstance(values, (list, tuple)) or not values:
             raise ValueError(f"GRID[{key!r}] is a list of values, and not empty")
-        fields = [field.strip() for field in key.split(",")]
+        fields = [field.strip() for field in str(key).split(",")]
         named[key] = {}
         for value in values:
             each = value if len(fields) > 1 else (value,)
@@ -329,7 +331,9 @@ def _check(sweep: Sweep) -> None:
     configs = []
     for point in sweep.points:
         fields = sweep.fields(point)
-        for field in fields.keys() & {"seed", *sweep.fixed}:
+        if "seed" in fields:
+            raise ValueError("seed is no field to sweep: say SEEDS, and the seeds are 0, 1, 2, ...")
+        for field in fields.keys() & sweep.fixed.keys():
             raise ValueError(f"{field} is a field of the sweep, and cannot be fixed by FIELDS too")
         configs.append(set_fields(sweep.config, fields))
     # In a process of its own, so that no worker keeps TensorFlow in its memory.

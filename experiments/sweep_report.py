@@ -15,7 +15,7 @@ from experiments.sweep_file import Sweep, set_fields, short
 from experiments.sweep_trials import tasks
 
 
-def rows(sweep: Sweep, study: optuna.Study) -> list[dict[str, Any]]:
+def rows(study: optuna.Study) -> list[dict[str, Any]]:
     """A row for each point, the best first, those without a result last.
 
     Returns:
@@ -105,7 +105,7 @@ def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
     """Writes table.md, table.csv, cost.png and importance.png; returns the table."""
-    found = rows(sweep, study)
+    found = rows(study)
     frame = table(sweep, found).fillna("–")
     frame.to_csv(workdir / "table.csv", index=False)
     markdown = frame.to_markdown(index=False, disable_numparse=True)
@@ -152,7 +152,7 @@ def write_best(sweep: Sweep, study: optuna.Study, path: pathlib.Path) -> str:
     Raises:
       ValueError: if no trial is complete.
     """
-    found = [row for row in rows(sweep, study) if row["values"]]
+    found = [row for row in rows(study) if row["values"]]
     if not found:
         raise ValueError("no trial is complete yet: there is no best config")
     most = max(len(row["values"]) for row in found)

@@ -109,7 +109,7 @@ def table(results: Mapping[Any, Sequence[study.Result]], test: datasets.Dataset)
 def main() -> None:
     choices = study.options(__doc__, seeds=3)
     results = study.train(RUNS, choices)
-    frame = table(results, datasets.load("set5"))
+    frame = table(results, datasets.load("set5", data_dir=study.settings(choices).get("data.dir")))
     study.write(frame, "table_5", "Colour: PSNR in dB, 9-1-5, Set5 x3 (TPAMI, Table 5)", choices)
 
 

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ml_collections
 import numpy as np
 
 from srcnn_jax import image, metrics, paper
@@ -37,6 +38,15 @@ class TestImage:
 def dataset_names(text: str) -> list[str]:
     """The test sets of `config.eval.datasets`: names or paths, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError, naming the value, if a config's scale or `eval` cannot be tested by."""
+    if config.scale not in (2, 3, 4):
+        raise ValueError(f"scale is 2, 3 or 4, not {config.scale}")
+    if not dataset_names(config.eval.datasets):
+        raise ValueError("eval.datasets names no test set: 'set5,set14', or a folder of images")
+    metrics.by_name(config.eval.metrics)
 
 
 def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -> None:
@@ -155,7 +165,8 @@ def evaluate_outputs(
 
     Args:
       folder: holds one image for every test image, of the same name and of the size of the
-        original cut to a multiple of `scale`; directly, or in a sub-folder named after the set.
+        original cut to a multiple of `scale`; directly, or in a sub-folder of the name of the set
+        or of its folder.
       datasets, scale, metric_names: as `evaluate`.
 
     Returns:
@@ -169,7 +180,7 @@ def evaluate_outputs(
 
     def read(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
         if dataset.name not in outputs:
-            own = pathlib.Path(folder, dataset.name)
+            own = pathlib.Path(folder, pathlib.Path(dataset.name).resolve().name)
             place = own if own.is_dir() else pathlib.Path(folder)
             outputs[dataset.name] = dict(load(str(place.absolute())).images)
         pixels = outputs[dataset.name].get(test.name)

@@ -107,13 +107,22 @@ def run(config) -> None:
             raise ValueError(
                 "--mode=score needs --config.eval.outputs=FOLDER of images to score, not --weights"
             )
+        evaluate.check_config(config)
+        path = pathlib.Path(folder)
+        if (path / "config.json").exists():
+            raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
+        if given and given.scale not in (None, config.scale):
+            print(
+                f"warning: {FLAGS.weights} was trained for x{given.scale}, and is tested at "
+                f"x{config.scale}",
+                file=sys.stderr,
+            )
         _, tests = datasets.load_all(
             None,
             evaluate.dataset_names(config.eval.datasets),
             data_dir=config.data.dir or None,
             allow_sample=config.data.allow_sample,
         )
-        path = pathlib.Path(folder)
         if given is None:
             result = evaluate.evaluate_outputs(
                 config.eval.outputs, tests, config.scale, config.eval.metrics

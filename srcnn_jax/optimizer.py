@@ -63,8 +63,8 @@ def create_optimizer(
     schedule = create_schedule(config, steps, label_values)
     try:
         optimizer = make(lambda step: factor * schedule(step), **parse_options(config.options))
-        optimizer.init({})
-    except (TypeError, AttributeError) as error:
+        jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)
+    except Exception as error:  # not all functions of optax are optimisers, or of gradients alone
         raise ValueError(
             f"optimizer.name {config.name!r} with options {config.options!r} makes no optimiser "
             f"of optax: {error}"

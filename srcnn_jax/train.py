@@ -29,7 +29,6 @@ from srcnn_jax import (
     weights,
     workdir,
 )
-from srcnn_jax.metrics import by_name as metrics_by_name
 from srcnn_jax.progress import Progress
 
 MATMUL_COLUMNS = 4200  # pixels of a microbatch that keep its activations in a core's cache
@@ -146,7 +145,8 @@ def create_train_state(
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"the given weights are a {initial.kernel_sizes} network of {initial.features} "
-                f"filters, the config's is {model.kernel_sizes} of {model.features}"
+                f"filters for {initial.colour!r}, the config's is {model.kernel_sizes} of "
+                f"{model.features} for {config.data.colour!r}"
             )
         params = jax.tree.map(jnp.asarray, dict(initial.params))
     tx = optimizer.create_optimizer(
@@ -158,8 +158,7 @@ def create_train_state(
 
 def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError, naming the value and the fix, if a config cannot be trained."""
-    if config.scale not in (2, 3, 4):
-        raise ValueError(f"scale is 2, 3 or 4, not {config.scale}")
+    evaluate.check_config(config)
     model = create_model(config)
     least = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
     if config.data.patch_size < least:
@@ -178,15 +177,24 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                 f"train.{field} {train[field]} must be a multiple of "
                 f"train.steps_per_dispatch {train.steps_per_dispatch}"
             )
+    if not 0 <= config.optimizer.learning_rate < math.inf:
+        raise ValueError(
+            f"optimizer.learning_rate is a positive number, not {config.optimizer.learning_rate}"
+        )
+    for field, least in (("warmup_steps", 0), ("precondition_every", 1)):
+        if config.optimizer[field] < least:
+            raise ValueError(
+                f"optimizer.{field} is at least {least}, not {config.optimizer[field]}"
+            )
+    if not train.max_loss_ratio > 1:
+        raise ValueError(f"train.max_loss_ratio is above 1, not {train.max_loss_ratio}")
     if config.data.stride < 1:
         raise ValueError(f"data.stride must be positive, not {config.data.stride}")
-    if not evaluate.dataset_names(config.eval.datasets):
-        raise ValueError("eval.datasets names no test set: 'set5,set14', or a folder of images")
-    metrics_by_name(config.eval.metrics)
     loss_channels(config)
     if train.keep not in ("last", "best"):
         raise ValueError(f"train.keep is 'last' or 'best', not {train.keep!r}")
-    parallel.choose_devices(train.batch_size, train.devices)
+    devices = parallel.choose_devices(train.batch_size, train.devices)
+    microbatch_count(config, train.batch_size // len(devices))
     jax.eval_shape(lambda: create_train_state(config))  # as it does, but computes nothing
 
 
@@ -194,7 +202,7 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
     """In how many parts a device computes its gradient: one but for the matmul form."""
     if config.train.microbatch_size:
         size = config.train.microbatch_size
-        if local_batch % size:
+        if size < 0 or local_batch % size:
             raise ValueError(
                 f"train.microbatch_size {size} does not divide the {local_batch} patches "
                 "of a device"
@@ -277,7 +285,13 @@ class Data:
 
     def origins(self) -> dict[str, tuple[str, str]]:
         """(where from, fingerprint) of each data set, for `workdir.claim`."""
-        return {d.name: (d.source, d.fingerprint) for d in (self.trained_on, *self.tests)}
+        origins: dict[str, tuple[str, str]] = {}
+        for each in (self.trained_on, *self.tests):
+            source, fingerprint = origins.get(each.name, (each.source, ""))
+            if each.fingerprint != fingerprint:  # both halves of 'sample' count
+                fingerprint += each.fingerprint
+            origins[each.name] = source, fingerprint
+        return origins
 
 
 def load_data(config: ml_collections.ConfigDict) -> Data:
@@ -339,6 +353,9 @@ def train_and_evaluate(
 
     data = load_data(config)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
+    # TensorFlow takes as long to import as the rest of the start.
+    threading.Thread(target=input_pipeline.import_tensorflow).start()
+    state = create_train_state(config, initial)
     main_process = parallel.is_main_process()
     if main_process:
         notes = {**(notes or {}), "devices": [str(device) for device in devices]}
@@ -349,9 +366,6 @@ def train_and_evaluate(
             f"what process 0 writes to {path} is not there for process {jax.process_index()}: "
             "name a --workdir on a disk that all processes share"
         )
-    # TensorFlow takes as long to import as the rest of the start.
-    threading.Thread(target=input_pipeline.import_tensorflow).start()
-    state = create_train_state(config, initial)
     manager = checkpoint.open_manager(path / "checkpoints")
     start = 0
     if restored := checkpoint.restore_latest(manager, parallel.to_global(arrays(state))):
@@ -367,7 +381,7 @@ def train_and_evaluate(
         silent=not main_process,
     )
     with contextlib.ExitStack() as stack:
-        metrics = workdir.Metrics(path if main_process else None, start)
+        metrics = workdir.Metrics(path, start, writes=main_process)
         stack.callback(metrics.close)
         stack.callback(manager.wait_until_finished)  # also if the training diverges
         params = _train(config, path, data, state, start, devices, manager, metrics, progress)

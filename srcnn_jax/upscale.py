@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 BAND_PIXELS = 2**21  # of the output, computed at a time; memory grows with it, not the result
 MAX_PIXELS = 500_000_000  # of an input; more is taken for a decompression bomb
 OVERLAPS = ("band", "average")
-KEPT = ("icc_profile", "exif", "dpi", "xmp", "comment")  # of a picture's `info`
+# What is kept of a picture's `info`, and its type: a text chunk of a PNG may have any of the names.
+KEPT: dict[str, Any] = {
+    "icc_profile": bytes,
+    "exif": bytes,
+    "dpi": tuple,
+    "xmp": bytes,
+    "comment": (bytes, str),
+}
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image)
 
@@ -115,7 +122,11 @@ def _prepare(picture: Image.Image, scale: int) -> Image.Image:
         _log.warning("warning: damaged EXIF data is left out (%s)", error)
         picture = picture.copy()
         picture.info.pop("exif", None)
-    info: dict[Any, Any] = {key: picture.info[key] for key in KEPT if picture.info.get(key)}
+    info: dict[Any, Any] = {
+        key: picture.info[key]
+        for key, kind in KEPT.items()
+        if picture.info.get(key) and isinstance(picture.info[key], kind)
+    }
     if picture.mode.startswith("I"):  # 16-bit grey in either byte order, or widened to 32 bits
         if picture.has_transparency_data:
             _log.warning("warning: the transparent colour of a 16-bit picture is left out")

@@ -136,30 +136,37 @@ class Metrics:
       first, largest: by name, the first and the largest value so far.
     """
 
-    def __init__(self, folder: pathlib.Path | None, step: int):
+    def __init__(self, folder: pathlib.Path, step: int, writes: bool = True):
         """Opens the metrics of a run that goes on after `step`; later lines are removed.
 
-        Without a folder nothing is written: for the processes that leave that to the first.
+        If it does not write, it still knows `first` and `largest`: for the processes that leave
+        the writing to the first.
+
+        Raises:
+          ValueError: if a line cannot be read.
         """
         self.first: dict[str, float] = {}
         self.largest: dict[str, float] = {}
         self._file: IO[str] | None = None
-        if folder is None:
-            return
-        from tensorboard.summary import Writer
-
         path, partial = folder / "metrics.jsonl", folder / "metrics.jsonl.partial"
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-        self._events = Writer(str(folder / "tensorboard"))
-        self._file = partial.open("w")
-        if path.exists() and step > 0:
-            with path.open() as old:
-                # A kill may have cut the last line, but not one that a checkpoint counts on.
-                for line in map(json.loads, filter(lambda text: text.endswith("\n"), old)):
+        if writes:
+            from tensorboard.summary import Writer
+
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+            self._events = Writer(str(folder / "tensorboard"))
+            self._file = partial.open("w")
+        if step > 0 and path.exists():
+            with path.open("rb") as old:
+                for text in old:
+                    # A kill may have cut the last line, but not one that a checkpoint counts on.
+                    line = _parse(text, path) if text.endswith(b"\n") else {"step": math.inf}
                     if line["step"] <= step:
                         self.write(**line)
-        self.flush()
-        partial.replace(path)
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+            partial.replace(path)
+            self._file = path.open("a")
 
     def write(self, step: int, **values: float) -> None:
         """Writes a line; TensorBoard gets it too, if it holds more than a loss."""

@@ -79,6 +79,16 @@ def test_wrong_words_list_the_right_ones(arg, words):
         ("train.keep", "first", "first"),
         ("eval.metrics", "psnr,lpips", "unknown metric 'lpips'"),
         ("optimizer.name", "sdg", "sdg"),
+        ("optimizer.name", "lbfgs", "lbfgs"),
+        ("optimizer.name", "clip", "clip"),
+        ("optimizer.name", "polyak_sgd", "polyak_sgd"),
+        ("optimizer.learning_rate", float("nan"), "nan"),
+        ("optimizer.learning_rate", -1.0, "-1"),
+        ("optimizer.warmup_steps", -5, "-5"),
+        ("optimizer.precondition_every", 0, "0"),
+        ("train.max_loss_ratio", 0.5, "0.5"),
+        ("train.microbatch_size", 7, "7"),
+        ("train.microbatch_size", -4, "-4"),
     ],
 )
 def test_wrong_fields(field, value, words):

@@ -157,6 +157,18 @@ def test_scoring_the_outputs_of_others(tmp_path):
         evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
 
 
+def test_outputs_of_a_folder_named_by_its_path(tmp_path):
+    originals, outputs = tmp_path / "mine", tmp_path / "theirs"
+    (outputs / "mine").mkdir(parents=True)
+    dataset = made((41, 50), name=str(originals))
+    originals.mkdir()
+    (test,) = evaluate.create_test_images(dataset, 3, "y")
+    Image.fromarray(test.pixels).save(originals / f"{test.name}.png")
+    Image.fromarray(255 - test.pixels).save(outputs / "mine" / f"{test.name}.png")
+    result = evaluate.evaluate_outputs(str(outputs), [dataset], 3)
+    assert result["datasets"][str(originals)]["mean"]["outputs"]["psnr"] < 20
+
+
 def test_outputs_that_equal_the_originals(tmp_path):
     dataset = made((41, 50))
     for test in evaluate.create_test_images(dataset, 3, "y"):

@@ -56,6 +56,13 @@ def tiny(photographs, steps, workdir, words="x3"):
     )
 
 
+EVALUATE = (
+    "--mode=eval",
+    "--config=configs/default.py:x3",
+    f"--weights={ROOT}/srcnn_jax/pretrained/srcnn_915_x3.safetensors",
+)
+
+
 def metrics(workdir) -> list[dict]:
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [
@@ -84,6 +91,8 @@ def metrics(workdir) -> list[dict]:
         (("--config=configs/default.py:x3", "--mode=eval"), "--weights"),
         (("--config=configs/default.py:x3", "--mode=score"), "eval.outputs"),
         (("--config=configs/default.py:x3", "--weights=LICENSE"), "LICENSE"),
+        ((*EVALUATE, "--config.scale=0"), "scale is 2, 3 or 4, not 0"),
+        ((*EVALUATE, "--config.eval.datasets="), "eval.datasets names no test set"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, words, tmp_path):
@@ -133,6 +142,9 @@ def test_default_workdir_train_and_eval(photographs, tmp_path):
     assert code == 0, err
     evaluated = json.loads((tmp_path / "eval" / "eval.json").read_text())
     assert evaluated == trained
+    code, out, err = call(*EVALUATE, f"--workdir={workdir}", "--config.eval.datasets=sample")
+    assert code == 1
+    assert f"error: {workdir} is the workdir of a training: name another" in err
     code, out, err = call(
         "--mode=eval",
         "--config=configs/default.py:x3",

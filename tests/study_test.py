@@ -37,10 +37,17 @@ STUDIES = (
     training_sets,
 )
 
+CHECK_DATA = commands.check_data
+
 
 def choices(tmp_path, **changes):
     values = {"recipe": "default", "budget": "smoke", "seeds": 1, "workers": 1, "set": []} | changes
     return argparse.Namespace(workdir=tmp_path, **values)
+
+
+@pytest.fixture(autouse=True)
+def data_are_not_looked_for(monkeypatch):
+    monkeypatch.setattr(commands, "check_data", lambda *_: None)
 
 
 def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features=(64, 32)):
@@ -150,6 +157,14 @@ def test_a_damaged_workdir_ends_the_study_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(SystemExit, match=r"error: .*eval.json is damaged"):
         study.train({"9-1-5": run}, choices(tmp_path))
+
+
+def test_absent_data_are_one_line_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "check_data", CHECK_DATA)
+    run = study.variant(study.network(), "elsewhere", {"data.train": str(tmp_path / "nothing")})
+    monkeypatch.delattr(study.subprocess, "run")
+    with pytest.raises(SystemExit, match=r"error: .*nothing"):
+        study.train({"elsewhere": run}, choices(tmp_path))
 
 
 def test_a_killed_run_ends_the_study_with_one_line(tmp_path, monkeypatch):

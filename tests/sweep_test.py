@@ -145,6 +145,7 @@ def steps(folder: pathlib.Path) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in lines]
 
 
+@pytest.mark.filterwarnings("ignore:Argument", "ignore:Heartbeat")
 def test_a_search_begins_with_the_points_that_the_file_names(tmp_path):
     path = write(tmp_path, SEARCH + 'START = [{"n1": 8}, {"n1": 64}]\n')
     sweep = sweep_file._read(path)
@@ -196,6 +197,9 @@ def test_a_mistake_in_where_a_search_begins_is_one_line(start, words, tmp_path):
         ("model.kernel_sizes", "model.padding,model.features", "couples 2 fields: not (9, 1, 5)"),
         ("train.steps", "model.kernel_sizes", "model.kernel_sizes"),
         ("SEEDS = 2", "START = []", "START goes with SEARCH"),
+        ('FIELDS = {"train.steps": 20, "optimizer.warmup_steps": 2}', "FIELDS = [3]", "FIELDS is"),
+        ('{"model.kernel_sizes"', "{3", "the config has no field '3'"),
+        ('{"model.kernel_sizes"', '{"seed"', "seed is no field to sweep: say SEEDS"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(old, new, words, tmp_path, monkeypatch):

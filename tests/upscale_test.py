@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from srcnn_jax import image, models, upscale
 from srcnn_jax.weights import COLOURS, Weights, save
@@ -382,6 +382,16 @@ def test_files_keep_profile_resolution_and_exif(suffix, run):
         assert result.getexif()[0x010F] == "Camera"
         if suffix != ".webp":  # has no place for it
             assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_text_in_the_place_of_metadata_is_left_out(run):
+    chunks = PngImagePlugin.PngInfo()
+    for name in ("dpi", "icc_profile", "exif", "xmp"):
+        chunks.add_text(name, "300")
+    _rgb().save("in.png", pnginfo=chunks)
+    for suffix in (".png", ".jpg", ".tif", ".webp"):
+        status, _, errors = run("in.png", "-o", f"out{suffix}")
+        assert (status, errors) == (0, "")
 
 
 def test_cmyk_profile_is_used_or_dropped(caplog):

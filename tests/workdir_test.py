@@ -32,11 +32,20 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_metrics_of_other_processes_are_counted_but_not_written(tmp_path):
-    metrics = workdir.Metrics(None, 0)
+    metrics = workdir.Metrics(tmp_path, 0, writes=False)
     metrics.write(1, loss=2.0)
     metrics.close()
     assert metrics.first == {"loss": 2.0}
     assert not list(tmp_path.iterdir())
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 4.0}\n{"step": 2, "lo')
+    assert workdir.Metrics(tmp_path, 1, writes=False).first == {"loss": 4.0}
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_damaged_metrics_are_one_line_that_names_the_file(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"st\n{"step": 1, "loss": 4.0}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged"):
+        workdir.Metrics(tmp_path, 1)
 
 
 def test_another_config_is_an_error_that_names_the_fields(tmp_path):

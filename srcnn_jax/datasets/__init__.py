@@ -36,7 +36,7 @@ class Dataset:
       luminance: how to get the channel that SRCNN works on: 'ycbcr' (Y of BT.601) or 'gray' (full
         range, MATLAB rgb2gray).
       images: (name, uint8 pixels of shape (H, W) or (H, W, 3)) in natural order of file names. The
-        name is the file name without its extension, or with it where two images would share it.
+        name is the file name without its extension; all have it if two would share a name.
     """
 
     name: str
