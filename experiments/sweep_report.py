@@ -89,7 +89,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The table of `rows`."""
-    digits = 2 if sweep.metric in ("psnr", "wpsnr", "nqm") else 4
+    digits = 3 if sweep.metric in ("psnr", "wpsnr", "nqm") else 4
     lines = []
     for row in found:
         line = {short(name, row["fields"]): value for name, value in row["fields"].items()}

@@ -574,9 +574,9 @@ def test_table_and_best_by_hand(tmp_path):
     sweep_report.write(read, study, tmp_path)
     assert (tmp_path / "table.csv").read_text().splitlines() == [
         "kernel_sizes,multiply-adds,PSNR on set5,runs,seconds,front,notes",
-        '"9,5,5",5000,32.90,1,50,*,failed: diverged',
-        '"9,1,5",1000,32.60 ± 0.14,2,10,*,',
-        '"9,3,5",3000,32.40,1,30,,failed: diverged',
+        '"9,5,5",5000,32.900,1,50,*,failed: diverged',
+        '"9,1,5",1000,32.600 ± 0.141,2,10,*,',
+        '"9,3,5",3000,32.400,1,30,,failed: diverged',
     ]
     for name in ("cost.png", "importance.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

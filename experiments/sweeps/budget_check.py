@@ -1,0 +1,25 @@
+"""Three seeds of the best that `budget.py` found beside 9-1-5, with the default's patches and larger.
+
+    python -m experiments.sweep experiments/sweeps/budget_check.py --workdir=DIR --workers=2
+
+The best of many single runs is in part the luckiest: this is what is left of its lead.
+"""
+
+CONFIG = "configs/default.py:x3"
+FIELDS = {
+    "train.steps": 3_000,
+    "train.eval_every": 1_000,
+    "train.eval_dataset": "bsds500_train",
+    "eval.datasets": "bsds500_train,set5,set14",
+    "eval.metrics": "psnr",
+}
+METRIC = "bsds500_train/psnr"
+SEEDS = 3
+GRID = {
+    "model.kernel_sizes,model.features": [
+        ((9, 1, 5), (64, 32)),
+        ((7, 1, 9), (45, 45)),
+        ((9, 1, 9), (39, 39)),
+    ],
+    "data.patch_size,train.batch_size": [(45, 64), (57, 40)],
+}
