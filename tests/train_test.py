@@ -280,7 +280,10 @@ def test_fine_tuning_starts_from_the_given_weights(tiny_config, tmp_path):
     state = train.create_train_state(tiny_config, given)
     np.testing.assert_array_equal(state.params["conv2"]["kernel"], given.params["conv2"]["kernel"])
     tiny_config.model.features = (6, 3)
-    with pytest.raises(ValueError, match=r"\(4, 3\) filters, the config's .* of \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"\(4, 3\) filters for 'y', the .* of \(6, 3\)"):
+        train.create_train_state(tiny_config, given)
+    tiny_config.model.features, tiny_config.data.colour = (4, 3), "rgb"
+    with pytest.raises(ValueError, match=r"for 'y', the config's .* for 'rgb'"):
         train.create_train_state(tiny_config, given)
 
 
