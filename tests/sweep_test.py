@@ -411,7 +411,7 @@ def test_a_worker_is_killed_and_every_trial_is_finished_once(kind, killed, tmp_p
     trainings = {process for process, _ in steps(folder)}
     assert len(trainings) == (2 if killed == "worker and training" else 1)
     best = next(line for line in out.splitlines() if line.startswith("| 9,5,5"))
-    assert [cell.strip() for cell in best.split("|")[2:5]] == ["57184", "30.51 ± 0.01", "2"]
+    assert [cell.strip() for cell in best.split("|")[2:5]] == ["57184", "30.505 ± 0.007", "2"]
 
 
 def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path):
