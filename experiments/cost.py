@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from experiments import matrix_product
 from experiments.bench import Worker
@@ -106,6 +106,8 @@ def plot(panels: Mapping[str, Mapping[int, Cost]], note: str) -> Figure:
             ax.loglog(sizes, values, "o-")
             ax.set_title(f"slope {slope(sizes, values):.2f}", size="medium")
             ax.set_ylim(min(values) / 2, max(values) * 2)
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             ax.set_xticks(sizes, [_short(size) for size in sizes])
             ax.xaxis.set_minor_locator(NullLocator())
