@@ -6,8 +6,8 @@ Every contestant is a process of its own (`bench_workers.py`) that waits while t
 round gives each the same number of units in turn, after a third of a second that is not counted,
 and NumPy's matrix product too. What is printed is the median over the rounds with its quartiles,
 the ratio to the best peer, and the fraction of the measured matrix-product rate. `train` and
-`predict` are of the CPU, also where there is a GPU. Times of different
-machines, or of two runs, do not compare; ratios do.
+`predict` are of the CPU, also where there is a GPU. Times of different machines, or of two runs, do
+not compare; ratios do.
 """
 
 import argparse
@@ -316,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
-    parser.add_argument("--output", type=pathlib.Path, help="JSON file for the single times")
+    parser.add_argument("--output", type=pathlib.Path, help="JSON file to write, with all times")
     choices = parser.parse_args()
     if choices.rounds < 2:
         parser.error(f"--rounds is at least 2, for a spread, not {choices.rounds}")

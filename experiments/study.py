@@ -73,7 +73,7 @@ class Result:
         return self.scores[dataset]["mean"][method][metric]
 
     def over_valid_region(self) -> float:
-        """Mean PSNR on the watched test set as the paper's curves have it, in dB."""
+        """Mean PSNR on the watched test set as the paper's curves have it, in dB; or exits."""
         looks = [line["psnr_valid"] for line in read_metrics(self.folder) if "psnr_valid" in line]
         if not looks:
             sys.exit(

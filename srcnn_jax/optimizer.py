@@ -1,6 +1,7 @@
 """From a config to an optax optimiser: preconditioner, optimiser, schedule, rates by label."""
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,10 @@ def create_schedule(
         raise ValueError(f"optimizer.schedule is one of {SCHEDULES}, not {config.schedule!r}")
     if config.rate_unit not in RATE_UNITS:
         raise ValueError(f"optimizer.rate_unit is one of {RATE_UNITS}, not {config.rate_unit!r}")
+    if not 0 <= config.learning_rate < math.inf:
+        raise ValueError(f"optimizer.learning_rate is 0 or more, not {config.learning_rate}")
+    if config.warmup_steps < 0:
+        raise ValueError(f"optimizer.warmup_steps is 0 or more, not {config.warmup_steps}")
     peak = config.learning_rate * (label_values / 2 if config.rate_unit == "euclidean" else 1.0)
     warmup = min(config.warmup_steps, steps // 2)
     if config.schedule == "constant":
@@ -61,8 +66,9 @@ def create_optimizer(
             f"optimizer.name {config.name!r} is not an optimiser of optax, as 'sgd' is"
         )
     schedule = create_schedule(config, steps, label_values)
+    options = parse_options(config.options)
     try:
-        optimizer = make(lambda step: factor * schedule(step), **parse_options(config.options))
+        optimizer = make(lambda step: factor * schedule(step), **options)
         jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)
     except Exception as error:  # not all functions of optax are optimisers, or of gradients alone
         raise ValueError(
@@ -73,6 +79,10 @@ def create_optimizer(
     by_label = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers))
     if not config.precondition:
         return optax.chain(optimizer, by_label)
+    if config.precondition_every < 1:
+        raise ValueError(
+            f"optimizer.precondition_every is 1 or more, not {config.precondition_every}"
+        )
     preconditioner = precondition_by_eigenbasis(
         config.precondition_every, start=min(20, steps // 10)
     )

@@ -177,15 +177,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                 f"train.{field} {train[field]} must be a multiple of "
                 f"train.steps_per_dispatch {train.steps_per_dispatch}"
             )
-    if not 0 <= config.optimizer.learning_rate < math.inf:
-        raise ValueError(
-            f"optimizer.learning_rate is a positive number, not {config.optimizer.learning_rate}"
-        )
-    for field, least in (("warmup_steps", 0), ("precondition_every", 1)):
-        if config.optimizer[field] < least:
-            raise ValueError(
-                f"optimizer.{field} is at least {least}, not {config.optimizer[field]}"
-            )
     if not train.max_loss_ratio > 1:
         raise ValueError(f"train.max_loss_ratio is above 1, not {train.max_loss_ratio}")
     if config.data.stride < 1:

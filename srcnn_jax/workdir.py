@@ -157,9 +157,9 @@ class Metrics:
             self._file = partial.open("w")
         if step > 0 and path.exists():
             with path.open("rb") as old:
-                for text in old:
-                    # A kill may have cut the last line, but not one that a checkpoint counts on.
-                    line = _parse(text, path) if text.endswith(b"\n") else {"step": math.inf}
+                # A kill may have cut the last line, but not one that a checkpoint counts on.
+                for text in filter(lambda text: text.endswith(b"\n"), old):
+                    line = _parse(text, path)
                     if line["step"] <= step:
                         self.write(**line)
         if self._file is not None:
