@@ -15,15 +15,19 @@ from typing import IO, Any
 POLL = 1.0  # seconds between two looks at a process or a lock
 
 
-def check_data(trained_on: str, tests: Sequence[str], data_dir: str | None) -> None:
+def check_data(trained_on: str, tests: str, data_dir: str) -> None:
     """Loads the data sets, so that none is missed after hours, and none replaced by `sample`.
+
+    Args:
+      trained_on, tests, data_dir: as `data.train`, `eval.datasets` and `data.dir` of a config.
 
     Raises:
       ValueError, OSError: as `srcnn_jax.datasets.load_all`, in one line that names the fix.
     """
     from srcnn_jax import datasets
 
-    datasets.load_all(trained_on, tests, data_dir=data_dir, allow_sample=False)
+    names = datasets.dataset_names(tests)
+    datasets.load_all(trained_on, names, data_dir=data_dir or None, allow_sample=False)
 
 
 def text(value: Any) -> str:

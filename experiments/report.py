@@ -442,7 +442,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "named, the one that was watched in training; nothing for none",
     )
     choices = parser.parse_args(arguments)
-    chosen = None if choices.images is None else evaluate.dataset_names(choices.images)
+    chosen = None if choices.images is None else datasets.dataset_names(choices.images)
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no talk of accelerators that are absent
     try:
         folders = list(dict.fromkeys(choices.workdirs))

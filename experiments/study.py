@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from configs import default
 from experiments import commands
 from srcnn_jax.models import weight_count
 from srcnn_jax.workdir import read_json, read_metrics
@@ -178,21 +179,36 @@ def settings(choices: argparse.Namespace) -> dict[str, str]:
 
 
 def _check_data(runs: Iterable[Run], choices: argparse.Namespace) -> None:
-    default = {"data.train": "t91", "eval.datasets": "set5,set14", "data.dir": ""}
-    fields = [{**default, **run.fields, **settings(choices)} for run in runs]
-    keys = sorted({tuple(each[name] for name in default) for each in fields})
-    for trained_on, tests, data_dir in keys:
+    """Exits with one line if data are missing that a run which is not finished needs."""
+    needed = set()
+    for run in runs:
+        folders = [_folder(run, seed, choices) for seed in range(choices.seeds)]
+        if not all((folder / "eval.json").exists() for folder in folders):
+            config = default.get_config(run.words)
+            own = {**run.fields, **settings(choices)}
+            needed.add(
+                (
+                    own.get("data.train", config.data.train),
+                    own.get("eval.datasets", config.eval.datasets),
+                    own.get("data.dir", config.data.dir),
+                )
+            )
+    for each in sorted(needed):
         try:
-            commands.check_data(trained_on, tests.split(","), data_dir or None)
+            commands.check_data(*each)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
+
+
+def _folder(run: Run, seed: int, choices: argparse.Namespace) -> pathlib.Path:
+    return choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
 
 
 def _train(
     run: Run, seed: int, choices: argparse.Namespace, environment: Mapping[str, str]
 ) -> Result:
     before = _train(run.start, seed, choices, environment) if run.start else None
-    folder = choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
+    folder = _folder(run, seed, choices)
     print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
     arguments = _command(run, seed, folder, choices)
     if before:

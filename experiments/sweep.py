@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Sequence
 
 import optuna
+from optuna.trial import TrialState
 
 from experiments import (
     commands,
@@ -147,13 +148,14 @@ def run(arguments: Sequence[str]) -> None:
             "a journal file has no heartbeat: if a worker is killed, its trial counts as running "
             "until the command is started with --retry=running"
         )
-    if sweep.dataset:  # without one a sweep may be of the sample
-        names = sweep.config.eval.datasets.split(",")
-        commands.check_data(sweep.config.data.train, names, sweep.config.data.dir or None)
     if choices.retry == "running":
         count = sweep_trials.give_back_running(study, storage)
         print(f"{count} running trials are taken over")
     sweep_trials.fill(sweep, study, choices.retry == "failed")
+    if sweep.dataset and study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        # Without a METRIC on one, a sweep may be of the sample.
+        data = sweep.config.data
+        commands.check_data(data.train, sweep.config.eval.datasets, data.dir)
     if choices.workers > 1:
         start_workers(choices)
         return

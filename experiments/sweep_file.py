@@ -346,13 +346,13 @@ def _check(sweep: Sweep) -> None:
 def _check_configs(dicts: list[dict[str, Any]], dataset: str | None, metric: str) -> None:
     import jax
 
-    from srcnn_jax import evaluate, train
+    from srcnn_jax import datasets, train
 
     jax.config.update("jax_platforms", "cpu")  # no GPU's memory is taken for this
     for values in dicts:
         config = ml_collections.ConfigDict(values)
-        names = evaluate.dataset_names(config.eval.datasets)
-        measured = {"psnr", *evaluate.dataset_names(config.eval.metrics)}
+        names = datasets.dataset_names(config.eval.datasets)
+        measured = {"psnr", *datasets.dataset_names(config.eval.metrics)}
         if metric not in measured:
             raise ValueError(
                 f"METRIC {metric!r} is not measured: eval.metrics is {config.eval.metrics!r}"

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from srcnn_jax import image, metrics, paper
-from srcnn_jax.datasets import Dataset
+from srcnn_jax.datasets import Dataset, dataset_names
 from srcnn_jax.input_pipeline import degrade, to_planes
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import Weights
@@ -33,11 +33,6 @@ class TestImage:
     pixels: np.ndarray
     truth: np.ndarray
     enlarged: np.ndarray
-
-
-def dataset_names(text: str) -> list[str]:
-    """The test sets of `config.eval.datasets`: names or paths, separated by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:

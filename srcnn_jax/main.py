@@ -119,7 +119,7 @@ def run(config) -> None:
             )
         _, tests = datasets.load_all(
             None,
-            evaluate.dataset_names(config.eval.datasets),
+            datasets.dataset_names(config.eval.datasets),
             data_dir=config.data.dir or None,
             allow_sample=config.data.allow_sample,
         )

@@ -289,7 +289,7 @@ def load_data(config: ml_collections.ConfigDict) -> Data:
     """Loads and checks all data of a config; raises as `datasets.load_all`."""
     trained_on, tests = datasets.load_all(
         config.data.train,
-        evaluate.dataset_names(config.eval.datasets),
+        datasets.dataset_names(config.eval.datasets),
         data_dir=config.data.dir or None,
         allow_sample=config.data.allow_sample,
     )

@@ -68,6 +68,11 @@ def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Data
     return _load(name, split, data_dir, dead_hosts={})
 
 
+def dataset_names(text: str) -> list[str]:
+    """The test sets of `config.eval.datasets`: names or paths, separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def load_all(
     train: str | None,
     tests: Sequence[str],
