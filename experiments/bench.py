@@ -25,7 +25,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from experiments import matrix_product
+from experiments import commands, matrix_product
 from srcnn_jax.parallel import available_cores
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -259,7 +259,7 @@ def startup(rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         upscale = [*python, "-m", "srcnn_jax.upscale", picture, "--scale=2", f"-o={folder}/a.png"]
         main = [*python, "-m", "srcnn_jax.main", "--config=configs/default.py:x3,runlocal"]
-        commands = {
+        cases = {
             "import srcnn_jax": [*python, "-c", "import srcnn_jax"],
             "main --help": [*python, "-m", "srcnn_jax.main", "--help"],
             "upscale --help": [*python, "-m", "srcnn_jax.upscale", "--help"],
@@ -268,7 +268,7 @@ def startup(rounds: int) -> list[dict[str, Any]]:
             "main to its first steps, nothing compiled": main,
             "main to its first steps, again": main,
         }
-        for name, command in commands.items():
+        for name, command in cases.items():
             seconds = []
             for index in range(rounds):
                 new = f"{folder}/cache{index}" if "nothing compiled" in name else f"{folder}/cache0"
@@ -278,11 +278,6 @@ def startup(rounds: int) -> list[dict[str, Any]]:
             print(f"  {name:42} {median:6.2f} s ({low:.2f} to {high:.2f})")
             results.append({"title": name, "seconds": seconds})
     return results
-
-
-def uncached() -> dict[str, str]:
-    """The environment without JAX's own word for where compiled programs are kept."""
-    return {key: text for key, text in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
 
 
 def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, str]) -> float:
@@ -295,7 +290,7 @@ def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**uncached(), **environment},
+        env={**commands.uncached(), **environment},
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

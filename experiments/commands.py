@@ -106,6 +106,11 @@ def share(index: int, count: int, gpus: Sequence[str]) -> Iterator[dict[str, str
         os.sched_setaffinity(0, cores)
 
 
+def uncached() -> dict[str, str]:
+    """The environment without JAX's own word for where compiled programs are kept."""
+    return {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
+
+
 def reason(code: int, log: str) -> str:
     """Why a training ended with an exit code that is not 0, in one line, from what it wrote."""
     if code == -signal.SIGKILL:

@@ -24,7 +24,6 @@ from typing import Any
 import pandas as pd
 
 from experiments import commands, matrix_product
-from experiments.bench import uncached
 from experiments.study import ROOT
 from srcnn_jax.workdir import read_json
 
@@ -98,7 +97,7 @@ def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
         done = subprocess.run(
             arguments,
             cwd=ROOT,
-            env={**uncached(), "XDG_CACHE_HOME": cache},
+            env={**commands.uncached(), "XDG_CACHE_HOME": cache},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
