@@ -51,6 +51,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     model.padding = padding  # 'same', 'valid', or one for each layer: 'valid,same,valid'
     model.initializer = "identity"  # or 'glorot', 'he', 'gaussian' (the paper's N(0, 0.001))
     model.convolution = "auto"  # 'matmul' (CPU), 'xla' (GPU, TPU), or by device
+    model.dtype = "float32"  # of the products; 'bfloat16' on a GPU or TPU, weights stay float32
 
     config.data = data = ml_collections.ConfigDict()
     data.train = "t91"  # a dataset's name, or a path to a folder of images

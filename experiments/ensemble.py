@@ -93,8 +93,9 @@ def create_steps(
     seeds = list(dict.fromkeys(each.seed for each in configs))
     which = np.array([seeds.index(each.seed) for each in configs])
     model = train.create_model(config)
+    cut = train.create_cut(config, device)
 
-    def train_one(state, rate, batches):
+    def train_one(state, rate, batches, pixels):
         tx = optimizer.create_optimizer(
             config.optimizer,
             config.train.steps,
@@ -105,20 +106,27 @@ def create_steps(
         new, losses = train.train_steps(
             TrainState(apply_fn=model.apply, tx=tx, **state),
             batches,
+            pixels,
+            cut=cut,
             microbatches=train.microbatch_count(config, config.train.batch_size),
             channels=train.loss_channels(config),
         )
         return train.arrays(new), losses
 
-    def run(states, batch):
+    def run(states, batch, pixels):
         # (1, k * seeds, n, ...) to (k, networks, n, ...)
         batches = jax.tree.map(lambda x: x.reshape(-1, len(seeds), *x.shape[2:])[:, which], batch)
         axes = jax.tree.map(lambda x: None if _is_count(x) else 0, states)
-        together = jax.vmap(train_one, in_axes=(axes, 0, 1), out_axes=(axes, 0))
-        return together(states, rates, batches)
+        together = jax.vmap(train_one, in_axes=(axes, 0, 1, None), out_axes=(axes, 0))
+        return together(states, rates, batches, pixels)
 
-    batches = train.create_batches(config, source, seeds, steps)
-    return jax.jit(run, donate_argnums=0), parallel.prefetch_to_devices(batches, [device])
+    batches = train.create_batches(config, source, seeds, steps, cut_later=cut is not None)
+    compiled = jax.jit(run, donate_argnums=0)
+    pixels = parallel.replicate(source.pixels, [device]) if cut else None
+    return (
+        lambda states, batch: compiled(states, batch, pixels),
+        parallel.prefetch_to_devices(batches, [device]),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

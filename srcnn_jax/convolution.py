@@ -32,6 +32,7 @@ for 5 rows, 21 instead of 45 for 9. With these points, rounding stays at that of
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ import numpy as np
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
 PARTS = (3, 5)  # rows of a kernel that are done at a time
+FEW = 4  # channels in or out that make XLA's convolution slow on a GPU
 ROWS, COLUMNS = -2, -1  # axes of (..., C, H, W * N)
 
 
@@ -242,20 +244,50 @@ def convolve(
 def convolve_xla(
     x: jax.Array,
     kernel: jax.Array,
-    padding: list[tuple[int, int]],
+    padding: tuple[int, int] = (0, 0),
     precision: jax.lax.Precision | None = None,
 ) -> jax.Array:
-    """The plain form, for GPU and TPU: x (N, H, W, C_in), zero `padding` of rows and columns.
+    """The form for GPU and TPU: correlation with the channels last.
 
+    XLA's own convolution, except where its libraries are slow: with `FEW` channels in, the columns
+    are unfolded, and with few out, folded, as above; a kernel of one pixel is a matrix product.
     Recent GPUs and TPUs round float32 to fewer bits by default; `Precision.HIGHEST` forbids it.
 
-    Returns (N, H', W', C_out).
+    Args:
+      x: (N, H, W, C_in), float32 or bfloat16.
+      kernel: (kh, kw, C_in, C_out), of x's dtype.
+      padding: rows and columns of zeros around x.
+      precision: of the products.
+
+    Returns:
+      (N, H + 2 padding - kh + 1, W + 2 padding - kw + 1, C_out), of x's dtype; float32 of bfloat16
+      where the output is folded, whose sums would lose bits.
     """
+    kh, kw, c_in, c_out = kernel.shape
+    around = (0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)
+    rows, columns = x.shape[1] + 2 * padding[0] - kh + 1, x.shape[2] + 2 * padding[1] - kw + 1
+    taps = list(itertools.product(range(kh), range(kw)))
+    if c_in <= FEW or len(taps) == 1:
+        x = jnp.pad(x, around)
+        windows = jnp.concatenate([x[:, a : a + rows, b : b + columns] for a, b in taps], axis=-1)
+        return jnp.matmul(windows, kernel.reshape(-1, c_out), precision=precision)
+    if c_out <= FEW:
+        matrix = kernel.transpose(2, 0, 1, 3).reshape(c_in, -1)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        y = jnp.matmul(x, matrix, precision=precision, preferred_element_type=wide)
+        blocks = jnp.split(jnp.pad(y, around), len(taps), axis=-1)
+        return functools.reduce(
+            jnp.add,
+            [
+                block[:, a : a + rows, b : b + columns]
+                for block, (a, b) in zip(blocks, taps, strict=True)
+            ],
+        )
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (1, 1),
-        padding,
+        around[1:3],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,
     )

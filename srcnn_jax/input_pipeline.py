@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from srcnn_jax import image, parallel
@@ -107,7 +109,8 @@ def batches(
     steps: Sequence[int],
     steps_per_dispatch: int,
     shard: tuple[int, int] = (0, 1),
-) -> Iterator[dict[str, np.ndarray]]:
+    cut_later: bool = False,
+) -> Iterator[Any]:
     """Batches of patches for the given steps, several steps at a time.
 
     Every place of the grid is visited once per epoch, in an order shuffled anew for each; stride 1
@@ -125,11 +128,12 @@ def batches(
       steps: a range of steps, from 0.
       steps_per_dispatch: k.
       shard: (index, count) of this process, which gets its equal part of every batch.
+      cut_later: whether to leave the pixels to `cut`, which a GPU does faster than this can.
 
     Yields:
       {'input': (k, n, patch, patch, C), 'label': (k, n, label, label, C)}, float32 in 0..1, n
       being this process's part of the batch; the last may have fewer than k steps. With s seeds,
-      k s in place of k.
+      k s in place of k. If they are to be cut later, their places: int32 (k, n, 3).
     """
     tf = import_tensorflow()
     seeds = np.array([seed] if isinstance(seed, int) else seed, np.int64)
@@ -140,16 +144,15 @@ def batches(
     places = int(ends[-1])
     part = batch_size // shard[1]
     first = shard[0] * part
-    pixels = tf.constant(source.pixels.reshape(len(source.pixels), -1))
+    pixels = None if cut_later else tf.constant(source.pixels.reshape(len(source.pixels), -1))
     channels = source.pixels.shape[-1]
     offsets, widths = tf.constant(source.offsets), tf.constant(source.widths)
     columns, ends = tf.constant(columns), tf.constant(ends)
     starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
-    near = tf.range(patch_size, dtype=tf.int64)
-    far = patch_size - 1 - near
-    crop = slice(margin, patch_size - margin)
+    near = tf.range(patch_size, dtype=tf.int32)
+    inside = slice(margin, patch_size - margin)
 
-    def batch(number):
+    def draw(number):
         step, seed = number // len(seeds), tf.gather(seeds, number % len(seeds))
         serial = step * batch_size + first + tf.range(part, dtype=tf.int64)
         epoch = serial // places
@@ -168,28 +171,59 @@ def batches(
         across, width = tf.gather(columns, index), tf.gather(widths, index)
         corner = tf.gather(offsets, index) + (place // across * width + place % across) * stride
         # Distance in `pixels` between neighbours down and across the patch, as transformed.
-        down, right = near[None, :] * width[:, None], tf.tile(near[None, :], [part, 1])
+        down, right = width, tf.ones_like(width)
         if augment:
             kind = tf.random.stateless_uniform(
                 [batch_size], [seed, step], 0, TRANSFORMS, tf.int64, alg="philox"
-            )[first : first + part, None]
-            down = tf.where(kind % 2 == 1, far[None, :] * width[:, None], down)
-            right = tf.where(kind // 2 % 2 == 1, far[None, :], right)
+            )[first : first + part]
+            upward, leftward = kind % 2 == 1, kind // 2 % 2 == 1
+            corner += tf.where(upward, (patch_size - 1) * down, 0)
+            corner += tf.where(leftward, (patch_size - 1) * right, 0)
+            down, right = tf.where(upward, -down, down), tf.where(leftward, -right, right)
             flip = kind // 4 == 1
             down, right = tf.where(flip, right, down), tf.where(flip, down, right)
-        flat = corner[:, None, None] + down[:, :, None] + right[:, None, :]
+        return tf.cast(tf.stack([corner, down, right], axis=1), tf.int32)
+
+    def cut_now(place):
+        corner, down, right = tf.unstack(place[..., None, None], axis=1)
+        flat = corner + down * near[:, None] + right * near
         patch = tf.reshape(tf.gather(pixels, flat), [part, patch_size, patch_size, 2, channels])
-        return {"input": patch[:, :, :, 0], "label": patch[:, crop, crop, 1]}
+        return {"input": patch[:, :, :, 0], "label": patch[:, inside, inside, 1]}
 
     bounds = (steps[0] * len(seeds), (steps[-1] + 1) * len(seeds)) if len(steps) else (0, 0)
     dataset = tf.data.Dataset.range(*bounds)
-    dataset = dataset.map(batch, threads if threads > 1 else None)
+    dataset = dataset.map(
+        draw if cut_later else lambda number: cut_now(draw(number)),
+        threads if threads > 1 else None,
+    )
     dataset = dataset.batch(steps_per_dispatch * len(seeds)).prefetch(2)
     options = tf.data.Options()
     # One thread for a seed: the cores belong to the training step.
     options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options).as_numpy_iterator()
+
+
+def cut(
+    pixels: jax.Array, places: jax.Array, *, patch_size: int, margin: int
+) -> dict[str, jax.Array]:
+    """Cuts patches out of images that lie on the device: what `batches` left for later.
+
+    Args:
+      pixels: as `PatchSource.pixels`.
+      places: int32 (n, 3): where in `pixels` a patch begins, and the distance there between
+        neighbours down and across it.
+      patch_size, margin: as for `batches`.
+
+    Returns:
+      A step's batch of `batches`, the same to the bit.
+    """
+    near = jnp.arange(patch_size)
+    corner, down, right = jnp.moveaxis(places[..., None, None], 1, 0)
+    flat = corner + down * near[:, None] + right * near
+    patch = pixels.at[flat].get(mode="promise_in_bounds")
+    inside = slice(margin, patch_size - margin)
+    return {"input": patch[:, :, :, 0], "label": patch[:, inside, inside, 1]}
 
 
 def _grid(length: Any, patch_size: int, stride: int) -> Any:

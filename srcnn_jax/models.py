@@ -13,6 +13,7 @@ from srcnn_jax import convolution
 PADDINGS = ("same", "valid")
 INITIALIZERS = ("gaussian", "glorot", "he", "identity")
 CONVOLUTIONS = ("auto", "matmul", "xla")
+DTYPES = ("float32", "bfloat16")
 
 
 class SRCNN(nn.Module):
@@ -26,8 +27,10 @@ class SRCNN(nn.Module):
         each: 'valid,same,valid'.
       initializer: 'gaussian' for the paper's N(0, 0.001), 'glorot' (uniform), 'he' (normal), or
         'identity' (`identity_start`).
-      convolution: 'matmul' for the form of `convolution.py`, 'xla' for the plain one, 'auto' for
-        matmul on a CPU and xla elsewhere. The parameters are the same.
+      convolution: 'matmul' for `convolution.convolve`, 'xla' for `convolution.convolve_xla`, 'auto'
+        for matmul on a CPU and xla elsewhere. The parameters are the same.
+      dtype: of inputs and kernels in the products, and so of activations: 'float32', or 'bfloat16'
+        with the xla form. Parameters and the output stay float32.
 
     Parameters are `conv1`, `conv2`, ..., each a `kernel` (f, f, in, out) and a `bias` (out,).
     """
@@ -38,6 +41,7 @@ class SRCNN(nn.Module):
     padding: str = "same"
     initializer: str = "gaussian"
     convolution: str = "auto"
+    dtype: str = "float32"
 
     def __post_init__(self):
         check_architecture(self.kernel_sizes, self.features, self.channels, self.padding)
@@ -45,6 +49,8 @@ class SRCNN(nn.Module):
             raise ValueError(f"initializer is one of {INITIALIZERS}, not {self.initializer!r}")
         if self.convolution not in CONVOLUTIONS:
             raise ValueError(f"convolution is one of {CONVOLUTIONS}, not {self.convolution!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is one of {DTYPES}, not {self.dtype!r}")
         super().__post_init__()
 
     @nn.compact
@@ -60,6 +66,8 @@ class SRCNN(nn.Module):
         if x.ndim != 4 or x.shape[-1] != self.channels:
             raise ValueError(f"SRCNN needs (N, H, W, {self.channels}), not {x.shape}")
         batch = x.shape[0] if uses_matmul(self.convolution) else None
+        if batch and self.dtype != "float32":
+            raise ValueError(f"dtype {self.dtype!r} is for GPUs and TPUs: on a CPU it is slower")
         if batch:
             x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)
         paddings = layer_paddings(self.padding, len(self.kernel_sizes))
@@ -68,8 +76,13 @@ class SRCNN(nn.Module):
             last = index == len(shapes) - 1
             init = _kernel_init(self.initializer, self.channels, first=index == 0, last=last)
             relu = nn.relu if not last else lambda y: y
-            x = _Convolution(shape, padding, init, relu, batch, name=f"conv{index + 1}")(x)
-        return x.reshape(*x.shape[:2], -1, batch).transpose(3, 1, 2, 0) if batch else x
+            layer = _Convolution(
+                shape, padding, init, relu, batch, self.dtype, name=f"conv{index + 1}"
+            )
+            x = layer(x)
+        if not batch:
+            return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x.reshape(*x.shape[:2], -1, batch).transpose(3, 1, 2, 0)
 
 
 class _Convolution(nn.Module):
@@ -81,6 +94,7 @@ class _Convolution(nn.Module):
     kernel_init: Callable[..., jax.Array]
     activation: Callable[[jax.Array], jax.Array]
     batch: int | None
+    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -90,8 +104,10 @@ class _Convolution(nn.Module):
             (self.shape[0] // 2, self.shape[1] // 2) if self.padding == "same" else (0, 0)
         )
         if self.batch is None:
-            padded = [(rows, rows), (columns, columns)]
-            return self.activation(convolution.convolve_xla(x, kernel, padded) + bias)
+            if self.dtype == "bfloat16":
+                x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+            y = convolution.convolve_xla(x, kernel, (rows, columns))
+            return self.activation(y + bias.astype(y.dtype))
         return convolution.convolve(
             x,
             kernel,

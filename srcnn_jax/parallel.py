@@ -161,16 +161,17 @@ def pmap_parts(function: Callable, devices: tuple[jax.Device, ...], **static: An
 
 
 def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
-    """Data-parallel `steps(state, batches) -> (state, losses)`, on the devices of all processes.
+    """Data-parallel `steps(state, batches, pixels) -> (state, losses)`, on all processes' devices.
 
-    The state goes in and comes out unstacked, since all devices hold the same; batches have a
-    leading axis of local devices. `steps` must average over the axis `AXIS`. Wait for the result
-    before the next call: on CPU devices, collectives of two calls in flight can dead-lock.
+    The state goes in and comes out unstacked, since all devices hold the same, and so do pixels;
+    batches have a leading axis of local devices. `steps` must average over the axis `AXIS`. Wait
+    for the result before the next call: on CPU devices, collectives of two calls in flight can
+    dead-lock.
     """
     return jax.pmap(
         steps,
         axis_name=AXIS,
-        in_axes=(None, 0),
+        in_axes=(None, 0, None),
         out_axes=None,
         devices=devices,
         donate_argnums=(0,),

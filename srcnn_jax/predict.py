@@ -216,7 +216,7 @@ def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
     x = panel[None]
     for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
-        x = convolution.convolve_xla(x, kernel, [(0, 0), (0, 0)], jax.lax.Precision.HIGHEST) + bias
+        x = convolution.convolve_xla(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
         if border:
             x = jax.nn.relu(x)
         corner = inside[0] - border, inside[1] - border

@@ -94,10 +94,30 @@ def train_step(
 
 
 def train_steps(
-    state: TrainState, batches: dict[str, jax.Array], **kwargs: Any
+    state: TrainState,
+    batches: Any,
+    pixels: jax.Array | None = None,
+    *,
+    cut: Callable[..., dict[str, jax.Array]] | None = None,
+    **kwargs: Any,
 ) -> tuple[TrainState, jax.Array]:
-    """Several updates: batches and losses have a leading axis of steps. kwargs of `train_step`."""
-    return jax.lax.scan(functools.partial(train_step, **kwargs), state, batches)
+    """Several updates.
+
+    Args:
+      state: weights and optimiser state.
+      batches: those of `train_step`, with a leading axis of steps; or what `cut` makes them of.
+      pixels: the training images, for `cut`.
+      cut: `cut(pixels, part)` is the batch of a step, part being that step's of `batches`.
+      **kwargs: of `train_step`.
+
+    Returns:
+      The new state and the losses, one for each step.
+    """
+
+    def step(state, batch):
+        return train_step(state, cut(pixels, batch) if cut else batch, **kwargs)
+
+    return jax.lax.scan(step, state, batches)
 
 
 def loss_channels(config: ml_collections.ConfigDict) -> tuple[int, ...]:
@@ -126,6 +146,7 @@ def create_model(config: ml_collections.ConfigDict) -> models.SRCNN:
         padding=config.model.padding,
         initializer=config.model.initializer,
         convolution=config.model.convolution,
+        dtype=config.model.dtype,
     )
 
 
@@ -226,13 +247,31 @@ def create_steps(
     """
     microbatches = microbatch_count(config, config.train.batch_size // len(devices))
     chosen = None if config.train.loss_channels == "all" else loss_channels(config)
+    cut = create_cut(config, devices[0])
     step = functools.partial(
-        train_steps, microbatches=microbatches, channels=chosen, axis_name=parallel.AXIS
+        train_steps, cut=cut, microbatches=microbatches, channels=chosen, axis_name=parallel.AXIS
     )
     run = parallel.pmap_steps(step, devices)
     shard = jax.process_index(), jax.process_count()
-    batches = create_batches(config, source, config.seed, steps, shard)
-    return run, parallel.prefetch_to_devices(batches, parallel.local(devices))
+    batches = create_batches(config, source, config.seed, steps, shard, cut_later=cut is not None)
+    batches = parallel.prefetch_to_devices(batches, parallel.local(devices))
+    if cut is None:
+        return lambda state, batch: run(state, batch, None), batches
+    pixels = parallel.replicate(source.pixels, parallel.local(devices))
+    return lambda state, batch: run(state, batch, pixels), batches
+
+
+def create_cut(
+    config: ml_collections.ConfigDict, device: jax.Device
+) -> Callable[..., dict[str, jax.Array]] | None:
+    """`input_pipeline.cut` of a config; None on a CPU, where tf.data cuts the patches faster."""
+    if device.platform == "cpu":
+        return None
+    return functools.partial(
+        input_pipeline.cut,
+        patch_size=config.data.patch_size,
+        margin=models.margin(config.model.kernel_sizes, config.model.padding),
+    )
 
 
 def create_batches(
@@ -241,7 +280,8 @@ def create_batches(
     seed: int | Sequence[int],
     steps: range,
     shard: tuple[int, int] = (0, 1),
-) -> Iterator[dict[str, np.ndarray]]:
+    cut_later: bool = False,
+) -> Iterator[Any]:
     """`input_pipeline.batches` of a config, for one seed or several."""
     return input_pipeline.batches(
         source,
@@ -254,6 +294,7 @@ def create_batches(
         steps=steps,
         steps_per_dispatch=config.train.steps_per_dispatch,
         shard=shard,
+        cut_later=cut_later,
     )
 
 

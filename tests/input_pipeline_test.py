@@ -1,5 +1,6 @@
 """Patches are where they should be, drawn as they should be, and a function of (seed, i)."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -118,6 +119,22 @@ def test_batch_i_depends_on_seed_and_i_alone():
         draw(source, range(10), augment=True, steps_per_dispatch=3)["input"], whole
     )
     assert (draw(source, range(10), augment=True, seed=1)["input"] != whole).any()
+
+
+def test_patches_that_are_cut_later_are_the_same():
+    source = numbered((30, 40), (12, 9))
+    settings = {
+        "patch_size": 7, "margin": 2, "stride": 1, "augment": True, "batch_size": 6, "seed": [3, 4],
+        "steps": range(5), "steps_per_dispatch": 2,
+    }  # fmt: skip
+    now = input_pipeline.batches(source, **settings)
+    later = input_pipeline.batches(source, **settings, cut_later=True)
+    for batch, places in zip(now, later, strict=True):
+        assert places.shape == (*batch["input"].shape[:2], 3)
+        for index, each in enumerate(places):
+            cut = input_pipeline.cut(jnp.array(source.pixels), each, patch_size=7, margin=2)
+            for key in ("input", "label"):
+                np.testing.assert_array_equal(cut[key], batch[key][index])
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])

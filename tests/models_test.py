@@ -137,3 +137,21 @@ def test_wrong_architectures(kwargs, words):
 def test_identity_start_needs_width():
     with pytest.raises(ValueError, match="at least 3 filters"):
         create((9, 1, 5), (64, 2), channels=3, initializer="identity")
+
+
+def test_bfloat16_is_float32_less_some_bits():
+    model, params = create((9, 3, 5), (16, 8), convolution="xla", initializer="identity")
+    half = models.SRCNN((9, 3, 5), (16, 8), convolution="xla", dtype="bfloat16")
+    x = np.float32(np.random.default_rng(0).random((2, 20, 20, 1)))
+    exact = model.apply({"params": params}, x)
+    rounded = half.apply({"params": params}, x)
+    assert rounded.dtype == jnp.float32
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+    assert np.abs(rounded - exact).max() > 1e-4
+
+
+def test_bfloat16_is_not_for_a_cpu():
+    model, params = create((9, 1, 5), (8, 8), convolution="xla")
+    model = model.copy(dtype="bfloat16", convolution="matmul")
+    with pytest.raises(ValueError, match="'bfloat16' is for GPUs and TPUs"):
+        model.apply({"params": params}, np.zeros((1, 20, 20, 1), np.float32))

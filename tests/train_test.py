@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import signal
+import types
 
 import jax
 import jax.numpy as jnp
@@ -213,18 +214,27 @@ def test_devices_hold_the_same_weights(tiny_config):
 
     devices = jax.local_devices()[:4]
     step = parallel.pmap_steps(
-        lambda s, b: train.train_steps(s, b, axis_name=parallel.AXIS), devices
+        lambda s, b, p: train.train_steps(s, b, p, axis_name=parallel.AXIS), devices
     )
     batch = make_batch(np.random.default_rng(0), tiny_config)
     batches = parallel.prefetch_to_devices(iter([jax.tree.map(lambda x: x[None], batch)]), devices)
     state, _ = step(
-        parallel.replicate(train.create_train_state(tiny_config), devices), next(batches)
+        parallel.replicate(train.create_train_state(tiny_config), devices), next(batches), None
     )
     for leaf in jax.tree.leaves((state.params, state.opt_state)):
         copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(copies) == 4
         for copy in copies[1:]:
             np.testing.assert_array_equal(copy, copies[0])
+
+
+def test_patches_cut_on_the_device_train_the_same(tiny_config, tmp_path, monkeypatch):
+    """As on a GPU: tf.data draws the places, the devices cut."""
+    cut_by_tf = losses_and_layers(tiny_config, tmp_path / "tf")
+    create, gpu = train.create_cut, types.SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(train, "create_cut", lambda config, device: create(config, gpu))
+    cut_by_jax = losses_and_layers(tiny_config, tmp_path / "jax")
+    np.testing.assert_allclose(cut_by_jax[0], cut_by_tf[0], rtol=1e-6)
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):
