@@ -1,17 +1,20 @@
 """How fast it is, beside whatever peers are installed (requirements-bench.txt), interleaved.
 
     python -m experiments.bench train|ensemble|predict|pipeline|startup [--rounds=N] [--output=FILE]
+    python -m experiments.bench train|ensemble|predict --gpu
 
 Every contestant is a process of its own (`bench_workers.py`) that waits while the others work. A
 round gives each the same number of units in turn, after a third of a second that is not counted,
 and NumPy's matrix product too. What is printed is the median over the rounds with its quartiles,
-the ratio to the best peer, and the fraction of the measured matrix-product rate. `train` and
-`predict` are of the CPU, also where there is a GPU. Times of different machines, or of two runs, do
-not compare; ratios do.
+the ratio to the best peer, and the fraction of the measured matrix-product rate. With --gpu, ours
+and PyTorch are on the first GPU, and so is the matrix product, of the same precision; without, all
+are on the CPU, also where there is a GPU. Times of different machines, or of two runs, do not
+compare; ratios do.
 """
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -22,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import commands, matrix_product
@@ -35,7 +38,11 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
-CPU = {"JAX_PLATFORMS": "cpu"}  # where the peers are
+CPU = {"JAX_PLATFORMS": "cpu"}
+GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # which would leave nothing for the others
+COMPILE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # of many that compile side by side
+GPU_BATCHES = (128, 1024, 4096)
+PRECISIONS = {"float32": "TF32", "bfloat16": "bfloat16"}  # on a GPU, as JAX and PyTorch use them
 NETWORKS = ((9, 1, 5), (9, 5, 5))
 FEATURES = (64, 32)
 
@@ -57,7 +64,11 @@ class Worker:
             text=True,
             env={**os.environ, **(environment or {})},
         )
-        self.missing = self._answer().get("missing")
+
+    @functools.cached_property
+    def missing(self) -> str | None:
+        """Why it cannot take part, if so; waits until it has prepared."""
+        return self._answer().get("missing")
 
     def seconds(self, units: int) -> float:
         """Lets it work; seconds for one unit."""
@@ -86,7 +97,12 @@ class Worker:
 
 
 def compete(
-    title: str, contestants: Mapping[str, Worker], units: int, rounds: int, flop: float
+    title: str,
+    contestants: Mapping[str, Worker],
+    units: int,
+    rounds: int,
+    flop: float,
+    product: Worker | None = None,
 ) -> dict[str, Any]:
     """Runs the rounds and prints the table; names that begin with 'ours' are not peers.
 
@@ -96,8 +112,11 @@ def compete(
       units: of work in a round.
       rounds: how many.
       flop: floating-point operations of one unit, counted for direct convolution.
+      product: the worker for the matrix product; NumPy's by default.
     """
-    product = Worker("matrix_product", {})
+    side = matrix_product.SIDE if product is None else matrix_product.GPU_SIDE
+    product = product or Worker("matrix_product", {})
+    assert not product.missing, product.missing
     present = {name: worker for name, worker in contestants.items() if not worker.missing}
     times: dict[str, list[float]] = {name: [] for name in present}
     products = []
@@ -107,7 +126,7 @@ def compete(
             times[name].append(worker.seconds(units))
     for worker in (product, *contestants.values()):
         worker.stop()
-    rate = matrix_product.FLOP / statistics.median(products)
+    rate = 2 * side**3 / statistics.median(products)
     peers = [statistics.median(each) for name, each in times.items() if not name.startswith("ours")]
     print(f"\n{title}\nmatrix product {rate / 1e9:.0f} GF/s, {rounds} rounds of {units}")
     result: dict[str, Any] = {
@@ -136,6 +155,14 @@ def compete(
     return result
 
 
+def compete_on_gpu(competitions: Sequence[tuple]) -> list[dict[str, Any]]:
+    """`compete` for each tuple of arguments, once all contestants have prepared: most compile."""
+    for _, contestants, *_, product in competitions:
+        for worker in (*contestants.values(), product):
+            worker.missing  # noqa: B018
+    return [compete(*each) for each in competitions]
+
+
 def layer_flop(kernel_sizes, padding: str, height: int, width: int) -> list[float]:
     """Multiplications and additions of each layer's forward pass over (height, width)."""
     widths = (1, *FEATURES, 1)
@@ -154,8 +181,13 @@ def _training_flop(kernel_sizes, padding: str, patch: int, batch: int) -> float:
     return batch * (2 * first + 3 * sum(others))
 
 
-def train(rounds: int) -> list[dict[str, Any]]:
-    """A training step: 128 patches of 33 x 33, valid, and the default's 64 of 45 x 45, same."""
+def train(rounds: int, gpu: bool) -> list[dict[str, Any]]:
+    """A training step, on the GPU or the CPU."""
+    return train_gpu(rounds) if gpu else train_cpu(rounds)
+
+
+def train_cpu(rounds: int) -> list[dict[str, Any]]:
+    """128 patches of 33 x 33, valid, and the default's 64 of 45 x 45, same."""
     results = []
     cases = [(net, *case) for net in NETWORKS for case in (("valid", 33, 128), ("same", 45, 64))]
     for kernel_sizes, padding, patch, batch in cases:
@@ -178,25 +210,124 @@ def train(rounds: int) -> list[dict[str, Any]]:
     return results
 
 
-def ensemble(rounds: int) -> list[dict[str, Any]]:
+def train_gpu(rounds: int) -> list[dict[str, Any]]:
+    """Patches of 33 x 33, valid, in batches of several sizes, in both precisions.
+
+    PyTorch has channels last, cuDNN's search for the fastest algorithms, and the whole step as one
+    CUDA graph.
+    """
+    results = []
+    for kernel_sizes in NETWORKS:
+        results += compete_on_gpu(_training_on_gpu(kernel_sizes, rounds))
+    return results
+
+
+def _training_on_gpu(kernel_sizes: tuple[int, ...], rounds: int) -> list[tuple]:
+    """The arguments of `compete` for every batch size and precision."""
+    competitions = []
+    for batch, dtype in itertools.product(GPU_BATCHES, PRECISIONS):
+        case = {
+            "kernel_sizes": kernel_sizes,
+            "padding": "valid",
+            "patch_size": 33,
+            "batch_size": batch,
+            "dtype": dtype,
+            "steps_per_dispatch": max(10, 12_800 // batch),
+            "gpu": True,
+        }
+        contestants = {
+            "ours, SGD": Worker("train_ours", {**case, "precondition": False}, GPU),
+            "ours, preconditioned": Worker("train_ours", {**case, "precondition": True}, GPU),
+            "PyTorch": Worker("train_torch_gpu", {**case, "compile": False}),
+            "PyTorch, compiled": Worker("train_torch_gpu", {**case, "compile": True}, COMPILE),
+        }
+        product = Worker("matrix_product_gpu", {"dtype": dtype}, GPU)
+        flop = _training_flop(kernel_sizes, "valid", 33, batch)
+        name = "-".join(map(str, kernel_sizes))
+        title = f"training step on the GPU, {name}, valid, {batch} patches, {PRECISIONS[dtype]}"
+        units = case["steps_per_dispatch"]
+        competitions.append((title, contestants, units, rounds, flop, product))
+    return competitions
+
+
+def ensemble(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     """Networks that train at once by `vmap`, beside one on all devices; as Markdown too."""
     case = {"kernel_sizes": (9, 1, 5), "padding": "same", "patch_size": 45, "batch_size": 64}
-    case |= {"precondition": True}
-    contestants = {"ours, one by one, all devices": Worker("train_ours", case)}
+    case |= {"precondition": True, "gpu": gpu, "steps_per_dispatch": 50 if gpu else 5}
+    where = GPU if gpu else CPU
+    contestants = {"ours, one by one, all devices": Worker("train_ours", case, where)}
     for networks in (1, 4, 16, 64):
-        worker = Worker("train_ensemble", {**case, "networks": networks})
+        worker = Worker("train_ensemble", {**case, "networks": networks}, where)
         contestants[f"ours, {networks} at once, one device"] = worker
     title = "a network's training step, 9-1-5, same, 64 patches of 45"
     flop = _training_flop((9, 1, 5), "same", 45, 64)
-    result = compete(title, contestants, 320, rounds, flop)
+    product = Worker("matrix_product_gpu", {"dtype": "float32"}, GPU) if gpu else None
+    result = compete(title, contestants, 3200 if gpu else 320, rounds, flop, product)
     print("\n| networks | patches/s in all |\n|---|---|")
     for name, each in result["contestants"].items():
         print(f"| {name.removeprefix('ours, ')} | {64e3 / each['median_ms']:,.0f} |")
     return [result]
 
 
-def predict(rounds: int) -> list[dict[str, Any]]:
-    """Restoring an image in memory, at 510 x 510 and 1920 x 1080, zero and replicate borders."""
+def predict(rounds: int, gpu: bool) -> list[dict[str, Any]]:
+    """Restoring an image in memory, at 510 x 510 and 1920 x 1080, zero and replicate borders.
+
+    On the GPU too, the image is in the machine's memory before and after.
+    """
+    waiting = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kernel_sizes, padding in itertools.product(NETWORKS, ("same", "valid")):
+            name = "-".join(map(str, kernel_sizes))
+            files = _untrained(pathlib.Path(folder, f"{name}_{padding}"), kernel_sizes, padding)
+            for height, width in ((510, 510), (1080, 1920)):
+                case = {
+                    **files,
+                    "kernel_sizes": kernel_sizes,
+                    "padding": padding,
+                    "height": height,
+                    "width": width,
+                }
+                flop = sum(layer_flop(kernel_sizes, "same", height, width))
+                title = f"restoring {width}x{height}, {name}, {padding}"
+                waiting.append((title, case, flop))
+        if gpu:
+            return compete_on_gpu(
+                [
+                    (
+                        title,
+                        {
+                            "ours, float32": Worker("predict_ours", case, GPU),
+                            "PyTorch, float32": Worker("predict_torch_gpu", case | {"tf32": False}),
+                            "PyTorch, TF32": Worker("predict_torch_gpu", case | {"tf32": True}),
+                        },
+                        20,
+                        rounds,
+                        flop,
+                        Worker("matrix_product_gpu", {"dtype": "float32"}, GPU),
+                    )
+                    for title, case, flop in waiting
+                ]
+            )
+        return [
+            compete(
+                title,
+                {
+                    "ours": Worker("predict_ours", case, CPU),
+                    "PyTorch, tuned": Worker("predict_torch", case, TUNED),
+                    "onnxruntime": Worker("predict_onnxruntime", case),
+                    "OpenVINO": Worker("predict_openvino", case),
+                    "OpenCV": Worker("predict_opencv", case),
+                },
+                5,
+                rounds,
+                flop,
+            )
+            for title, case, flop in waiting
+        ]
+
+
+def _untrained(stem: pathlib.Path, kernel_sizes, padding: str) -> dict[str, str]:
+    """Weight files of an untrained network: {'weights': ..., 'onnx': ...}."""
     import jax
     import numpy as np
 
@@ -204,46 +335,23 @@ def predict(rounds: int) -> list[dict[str, Any]]:
     from srcnn_jax import convert, weights
     from srcnn_jax.train import create_model
 
-    results = []
-    sizes = ((510, 510), (1080, 1920))
-    with tempfile.TemporaryDirectory() as folder:
-        for kernel_sizes, padding in itertools.product(NETWORKS, ("same", "valid")):
-            name = "-".join(map(str, kernel_sizes))
-            config = default.get_config(f"x3,{padding}")
-            config.model.kernel_sizes, config.model.initializer = kernel_sizes, "he"
-            params = create_model(config).init(jax.random.key(0), np.zeros((1, 33, 33, 1)))
-            params = jax.tree.map(np.asarray, params["params"])
-            path = pathlib.Path(folder, f"{name}_{padding}.safetensors")
-            weights.save(path, weights.Weights(params, padding, 3))
-            onnx = path.with_suffix(".onnx")
-            try:
-                convert.convert(path, onnx)
-            except ValueError as error:
-                print(f"no ONNX peers: {error}")
-            for height, width in sizes:
-                case = {
-                    "weights": str(path),
-                    "onnx": str(onnx),
-                    "kernel_sizes": kernel_sizes,
-                    "padding": padding,
-                    "height": height,
-                    "width": width,
-                }
-                contestants = {
-                    "ours": Worker("predict_ours", case, CPU),
-                    "PyTorch, tuned": Worker("predict_torch", case, TUNED),
-                    "onnxruntime": Worker("predict_onnxruntime", case),
-                    "OpenVINO": Worker("predict_openvino", case),
-                    "OpenCV": Worker("predict_opencv", case),
-                }
-                flop = sum(layer_flop(kernel_sizes, "same", height, width))
-                title = f"restoring {width}x{height}, {name}, {padding}"
-                results.append(compete(title, contestants, 5, rounds, flop))
-    return results
+    jax.config.update("jax_platforms", "cpu")  # the GPU's memory is for the others
+    config = default.get_config(f"x3,{padding}")
+    config.model.kernel_sizes, config.model.initializer = kernel_sizes, "he"
+    params = create_model(config).init(jax.random.key(0), np.zeros((1, 33, 33, 1)))
+    params = jax.tree.map(np.asarray, params["params"])
+    path, onnx = stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
+    weights.save(path, weights.Weights(params, padding, 3))
+    try:
+        convert.convert(path, onnx)
+    except ValueError as error:
+        print(f"no ONNX peers: {error}")
+    return {"weights": str(path), "onnx": str(onnx)}
 
 
-def pipeline(rounds: int) -> list[dict[str, Any]]:
+def pipeline(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     """Training through tf.data against one fixed batch: `pipeline_overhead.py`."""
+    del gpu
     command = [sys.executable, "-m", "experiments.pipeline_overhead"]
     command += ["--config=configs/default.py:x3", f"--pairs={rounds}"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -251,8 +359,9 @@ def pipeline(rounds: int) -> list[dict[str, Any]]:
     return [{"title": "pipeline over fixed batch", "output": done.stdout.strip()}]
 
 
-def startup(rounds: int) -> list[dict[str, Any]]:
+def startup(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     """Seconds from a command to its answer, with an empty and with a filled compilation cache."""
+    del gpu
     python = [sys.executable]
     picture = "experiments/results/before_bicubic_srcnn.png"
     results: list[dict[str, Any]] = []
@@ -311,11 +420,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
+    parser.add_argument("--gpu", action="store_true", help="train, ensemble, predict on the GPU")
     parser.add_argument("--output", type=pathlib.Path, help="JSON file to write, with all times")
     choices = parser.parse_args()
     if choices.rounds < 2:
         parser.error(f"--rounds is at least 2, for a spread, not {choices.rounds}")
-    results = benchmarks[choices.benchmark](choices.rounds)
+    if choices.gpu and choices.benchmark in ("pipeline", "startup"):
+        parser.error(f"--gpu is for train, ensemble and predict, not for {choices.benchmark}")
+    results = benchmarks[choices.benchmark](choices.rounds, choices.gpu)
     if choices.output:
         choices.output.write_text(json.dumps(results, indent=1) + "\n")
 

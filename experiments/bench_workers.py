@@ -27,6 +27,24 @@ def matrix_product(_: dict[str, Any]) -> Work:
     return matrix_product.create()
 
 
+def matrix_product_gpu(arguments: dict[str, Any]) -> Work:
+    """JAX's matrix product on the GPU, in the precision that it has by default for the dtype."""
+    import jax
+    import jax.numpy as jnp
+
+    from experiments.matrix_product import GPU_SIDE
+
+    a = jax.random.normal(jax.random.key(0), (GPU_SIDE, GPU_SIDE)).astype(arguments["dtype"])
+    multiply = jax.jit(jnp.matmul)
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            product = multiply(a, a)
+        product.block_until_ready()
+
+    return work
+
+
 def train_ours(arguments: dict[str, Any]) -> Work:
     """The project's own train step, devices, prefetch and tf.data pipeline."""
     from srcnn_jax import parallel, train
@@ -40,7 +58,7 @@ def train_ours(arguments: dict[str, Any]) -> Work:
 
     def work(count: int) -> None:
         nonlocal state
-        for _ in range(-(-count // STEPS_PER_DISPATCH)):
+        for _ in range(-(-count // config.train.steps_per_dispatch)):
             state, losses = run(state, next(batches))
             losses.block_until_ready()
 
@@ -65,7 +83,7 @@ def train_ensemble(arguments: dict[str, Any]) -> Work:
 
     def work(count: int) -> None:
         nonlocal states
-        for _ in range(-(-count // (STEPS_PER_DISPATCH * len(configs)))):
+        for _ in range(-(-count // (configs[0].train.steps_per_dispatch * len(configs)))):
             states, losses = run(states, next(batches))
             losses.block_until_ready()
 
@@ -84,7 +102,8 @@ def _config(arguments: dict[str, Any]):
             "train.batch_size": arguments["batch_size"],
             "optimizer.precondition": arguments["precondition"],
             "optimizer.learning_rate": 1e-4,
-            "train.steps_per_dispatch": STEPS_PER_DISPATCH,
+            "train.steps_per_dispatch": arguments.get("steps_per_dispatch", STEPS_PER_DISPATCH),
+            "model.dtype": arguments.get("dtype", "float32"),
         }
     )
     return config
@@ -114,6 +133,60 @@ def train_torch(arguments: dict[str, Any]) -> Work:
             optimizer.step()
 
     return work
+
+
+def train_torch_gpu(arguments: dict[str, Any]) -> Work:
+    """PyTorch on the GPU: a step as one CUDA graph, on one batch that lies there."""
+    import torch
+
+    _torch_on_gpu(tf32=True)
+    torch.manual_seed(0)
+    network = _torch_network(arguments).to("cuda", memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, fused=True)
+    side = arguments["patch_size"]
+    x = torch.rand(arguments["batch_size"], 1, side, side, device="cuda")
+    x = x.to(memory_format=torch.channels_last)
+    y = torch.rand_like(network(x).detach())
+    half = arguments["dtype"] == "bfloat16"
+
+    def loss_of(x, y):
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            predictions = network(x)
+        return torch.nn.functional.mse_loss(predictions.float(), y)
+
+    loss_fn = torch.compile(loss_of, dynamic=False) if arguments["compile"] else loss_of
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss_fn(x, y).backward()
+        optimizer.step()
+
+    aside = torch.cuda.Stream()
+    with torch.cuda.stream(aside):  # warm up as PyTorch's manual says
+        for _ in range(5):
+            step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            graph.replay()
+        torch.cuda.synchronize()
+
+    return work
+
+
+def _torch_on_gpu(tf32: bool) -> None:
+    """Its fastest settings for convolutions."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ImportError("PyTorch sees no GPU")
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def _torch_network(arguments: dict[str, Any]):
@@ -150,9 +223,21 @@ def predict_torch(arguments: dict[str, Any]) -> Work:
     """PyTorch, channels last; 'valid' networks on the replicate-padded image."""
     import torch
 
+    torch.set_num_threads(arguments["cores"])
+    return _torch_restorer(arguments, "cpu")
+
+
+def predict_torch_gpu(arguments: dict[str, Any]) -> Work:
+    """The same on the GPU; the image comes from the machine's memory and goes back there."""
+    _torch_on_gpu(arguments["tf32"])
+    return _torch_restorer(arguments, "cuda")
+
+
+def _torch_restorer(arguments: dict[str, Any], device: str) -> Work:
+    import torch
+
     from srcnn_jax import models, weights
 
-    torch.set_num_threads(arguments["cores"])
     trained = weights.load(arguments["weights"])
     network = _torch_network(arguments).to(memory_format=torch.channels_last).eval()
     tensors = {}
@@ -161,6 +246,7 @@ def predict_torch(arguments: dict[str, Any]) -> Work:
         tensors[f"{2 * index}.weight"] = torch.from_numpy(kernel)
         tensors[f"{2 * index}.bias"] = torch.from_numpy(values["bias"].copy())
     network.load_state_dict(tensors)
+    network.to(device)
     margin = models.margin(trained.kernel_sizes, trained.padding)
     x = torch.from_numpy(_picture(arguments).transpose(2, 0, 1)[None])
     x = x.to(memory_format=torch.channels_last)
@@ -168,7 +254,10 @@ def predict_torch(arguments: dict[str, Any]) -> Work:
     def work(count: int) -> None:
         with torch.inference_mode():
             for _ in range(count):
-                network(torch.nn.functional.pad(x, [margin] * 4, mode="replicate") if margin else x)
+                image = x.to(device)
+                if margin:
+                    image = torch.nn.functional.pad(image, [margin] * 4, mode="replicate")
+                network(image).cpu()
 
     return work
 

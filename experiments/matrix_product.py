@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 SIDE = 2048
+GPU_SIDE = 8192
 FLOP = 2 * SIDE**3  # of one product
 
 
