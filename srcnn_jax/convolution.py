@@ -267,22 +267,20 @@ def convolve_xla(
     around = (0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)
     rows, columns = x.shape[1] + 2 * padding[0] - kh + 1, x.shape[2] + 2 * padding[1] - kw + 1
     taps = list(itertools.product(range(kh), range(kw)))
+    kernels = kernel.reshape(len(taps), c_in, c_out)
+    # With the taps first, windows and blocks are contiguous.
     if c_in <= FEW or len(taps) == 1:
         x = jnp.pad(x, around)
-        windows = jnp.concatenate([x[:, a : a + rows, b : b + columns] for a, b in taps], axis=-1)
-        return jnp.matmul(windows, kernel.reshape(-1, c_out), precision=precision)
+        windows = jnp.stack([x[:, a : a + rows, b : b + columns] for a, b in taps])
+        return jnp.einsum("tnhwc,tco->nhwo", windows, kernels, precision=precision)
     if c_out <= FEW:
-        matrix = kernel.transpose(2, 0, 1, 3).reshape(c_in, -1)
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        y = jnp.matmul(x, matrix, precision=precision, preferred_element_type=wide)
-        blocks = jnp.split(jnp.pad(y, around), len(taps), axis=-1)
-        return functools.reduce(
-            jnp.add,
-            [
-                block[:, a : a + rows, b : b + columns]
-                for block, (a, b) in zip(blocks, taps, strict=True)
-            ],
+        y = jnp.einsum(
+            "nhwc,tco->tonhw", x, kernels, precision=precision, preferred_element_type=wide
         )
+        y = jnp.pad(y, ((0, 0), (0, 0), *around[:3]))
+        blocks = [y[t, ..., a : a + rows, b : b + columns] for t, (a, b) in enumerate(taps)]
+        return jnp.moveaxis(functools.reduce(jnp.add, blocks), 0, -1)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
