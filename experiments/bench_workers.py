@@ -236,7 +236,7 @@ def predict_torch_gpu(arguments: dict[str, Any]) -> Work:
 def _torch_restorer(arguments: dict[str, Any], device: str) -> Work:
     import torch
 
-    from srcnn_jax import models, weights
+    from srcnn_jax import architecture, weights
 
     trained = weights.load(arguments["weights"])
     network = _torch_network(arguments).to(memory_format=torch.channels_last).eval()
@@ -247,7 +247,7 @@ def _torch_restorer(arguments: dict[str, Any], device: str) -> Work:
         tensors[f"{2 * index}.bias"] = torch.from_numpy(values["bias"].copy())
     network.load_state_dict(tensors)
     network.to(device)
-    margin = models.margin(trained.kernel_sizes, trained.padding)
+    margin = architecture.margin(trained.kernel_sizes, trained.padding)
     x = torch.from_numpy(_picture(arguments).transpose(2, 0, 1)[None])
     x = x.to(memory_format=torch.channels_last)
 

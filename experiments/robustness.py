@@ -13,7 +13,7 @@ import time
 
 from experiments import commands, matrix_product
 from experiments.study import ROOT
-from srcnn_jax.models import weight_count
+from srcnn_jax.architecture import weight_count
 from srcnn_jax.workdir import read_json
 
 NETWORKS = {

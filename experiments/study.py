@@ -21,7 +21,7 @@ import pandas as pd
 
 from configs import default
 from experiments import commands
-from srcnn_jax.models import weight_count
+from srcnn_jax.architecture import weight_count
 from srcnn_jax.workdir import read_json, read_metrics
 
 ROOT = pathlib.Path(__file__).parents[1]

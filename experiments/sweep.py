@@ -33,8 +33,8 @@ from experiments import (
 )
 from experiments.sweep_file import Sweep
 from experiments.sweep_trials import Worker
+from srcnn_jax.architecture import kernel_shapes
 from srcnn_jax.convolution import multiply_adds
-from srcnn_jax.models import kernel_shapes
 
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 # Of a training's matrix products, to the rate of one large product. A default step of 9-1-5, 9-3-5

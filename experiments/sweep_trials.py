@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments import study as studies
 from experiments.sweep_file import Sweep, flat, text
 from experiments.sweep_training import TrialError, run_of, train
-from srcnn_jax.models import weight_count
+from srcnn_jax.architecture import weight_count
 from srcnn_jax.workdir import check_config
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from srcnn_jax import convolution
+from srcnn_jax import architecture, convolution
 
-PADDINGS = ("same", "valid")
 INITIALIZERS = ("gaussian", "glorot", "he", "identity")
 CONVOLUTIONS = ("auto", "matmul", "xla")
 DTYPES = ("float32", "bfloat16")
@@ -44,7 +42,7 @@ class SRCNN(nn.Module):
     dtype: str = "float32"
 
     def __post_init__(self):
-        check_architecture(self.kernel_sizes, self.features, self.channels, self.padding)
+        architecture.check(self.kernel_sizes, self.features, self.channels, self.padding)
         if self.initializer not in INITIALIZERS:
             raise ValueError(f"initializer is one of {INITIALIZERS}, not {self.initializer!r}")
         if self.convolution not in CONVOLUTIONS:
@@ -70,8 +68,8 @@ class SRCNN(nn.Module):
             raise ValueError(f"dtype {self.dtype!r} is for GPUs and TPUs: on a CPU it is slower")
         if batch:
             x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)
-        paddings = layer_paddings(self.padding, len(self.kernel_sizes))
-        shapes = kernel_shapes(self.kernel_sizes, self.features, self.channels)
+        paddings = architecture.layer_paddings(self.padding, len(self.kernel_sizes))
+        shapes = architecture.kernel_shapes(self.kernel_sizes, self.features, self.channels)
         for index, (shape, padding) in enumerate(zip(shapes, paddings, strict=True)):
             last = index == len(shapes) - 1
             init = _kernel_init(self.initializer, self.channels, first=index == 0, last=last)
@@ -120,57 +118,6 @@ class _Convolution(nn.Module):
 def uses_matmul(form: str) -> bool:
     """Whether `SRCNN.convolution` means the matrix-product form on the default backend."""
     return form == "matmul" or (form == "auto" and jax.default_backend() == "cpu")
-
-
-def check_architecture(
-    kernel_sizes: Sequence[int], features: Sequence[int], channels: int, padding: str
-) -> None:
-    """Raises ValueError, naming the value and the fix, unless these make an SRCNN."""
-    if len(kernel_sizes) < 2 or len(features) != len(kernel_sizes) - 1:
-        raise ValueError(
-            f"kernel_sizes {tuple(kernel_sizes)} needs one entry more than features "
-            f"{tuple(features)}: the last layer's width is the number of channels"
-        )
-    for size in kernel_sizes:
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"kernel sizes must be odd and positive, not {size}")
-    for width in (*features, channels):
-        if width < 1:
-            raise ValueError(f"features and channels must be positive, not {width}")
-    layer_paddings(padding, len(kernel_sizes))
-
-
-def layer_paddings(padding: str, layers: int) -> tuple[str, ...]:
-    """The padding of each layer; one word stands for all of them: 'same' or 'valid,same,valid'."""
-    paddings = tuple(padding.split(","))
-    if len(paddings) == 1:
-        paddings *= layers
-    if len(paddings) != layers or not set(paddings) <= set(PADDINGS):
-        raise ValueError(
-            f"padding is 'same' or 'valid', or one of them for each of {layers} layers "
-            f"('valid,same,valid'), not {padding!r}"
-        )
-    return paddings
-
-
-def kernel_shapes(
-    kernel_sizes: Sequence[int], features: Sequence[int], channels: int
-) -> list[tuple[int, int, int, int]]:
-    """(f, f, in, out) of every layer."""
-    widths = (channels, *features, channels)
-    return [(size, size, widths[i], widths[i + 1]) for i, size in enumerate(kernel_sizes)]
-
-
-def margin(kernel_sizes: Sequence[int], padding: str) -> int:
-    """Pixels that the valid layers cut off each side: 6 for 9-1-5, 0 if all are 'same'."""
-    paddings = layer_paddings(padding, len(kernel_sizes))
-    pairs = zip(kernel_sizes, paddings, strict=True)
-    return sum(size // 2 for size, kind in pairs if kind == "valid")
-
-
-def weight_count(kernel_sizes: Sequence[int], features: Sequence[int], channels: int = 1) -> int:
-    """Weights without biases, as the paper counts them (9-1-5: 8,032): multiply-adds per pixel."""
-    return sum(int(np.prod(shape)) for shape in kernel_shapes(kernel_sizes, features, channels))
 
 
 def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[..., jax.Array]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from srcnn_jax import models
+from srcnn_jax import architecture
 
 REQUIREMENT = "onnx==1.23.2"  # as in requirements-dev.txt; needed by nothing else
 OPSET, IR_VERSION = 13, 8  # old enough for runtimes since 2022
@@ -32,10 +32,10 @@ def encode(
     from onnx import TensorProto, helper, numpy_helper
 
     sizes = [layer["kernel"].shape[0] for layer in layers]
-    kinds = models.layer_paddings(padding, len(sizes))
+    kinds = architecture.layer_paddings(padding, len(sizes))
     channels = layers[0]["kernel"].shape[2]
     nodes, constants, value = [], [], "image"
-    margin = models.margin(sizes, padding)
+    margin = architecture.margin(sizes, padding)
     if margin:
         pads = np.array([0, 0, margin, margin] * 2, np.int64)
         constants.append(numpy_helper.from_array(pads, "margin"))

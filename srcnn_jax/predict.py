@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srcnn_jax import convolution, models, parallel
+from srcnn_jax import architecture, convolution, models, parallel
 from srcnn_jax.convolution import Windows
 from srcnn_jax.weights import Weights
 
@@ -52,7 +52,7 @@ def predict(
     height, width, _ = image.shape
     sizes, paddings = weights.kernel_sizes, weights.padding
     reach = sum(size // 2 for size in sizes)
-    margin = models.margin(sizes, paddings)
+    margin = architecture.margin(sizes, paddings)
     matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
 
@@ -106,7 +106,7 @@ def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]
     channels = weights.layers[0]["kernel"].shape[2]
     model = models.SRCNN(weights.kernel_sizes, weights.features, channels, weights.padding)
     apply = jax.jit(model.apply)
-    margin = models.margin(weights.kernel_sizes, weights.padding)
+    margin = architecture.margin(weights.kernel_sizes, weights.padding)
     # The last patch of a row or column ends with the picture.
     size = min(PATCH, height), min(PATCH, width)
     tops = [*range(0, height - size[0], STRIDE), height - size[0]]
@@ -195,7 +195,7 @@ def _zero_outside(
 def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
     """For each layer's output: pixels that later layers reach beyond the image, and how many of
     these are real (inside the frame of the valid layers) rather than the zeros of 'same'."""
-    kinds = models.layer_paddings(paddings, len(sizes))
+    kinds = architecture.layer_paddings(paddings, len(sizes))
     return [
         (
             sum(size // 2 for size in sizes[i + 1 :]),

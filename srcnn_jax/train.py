@@ -19,6 +19,7 @@ import optax
 from flax.training.train_state import TrainState
 
 from srcnn_jax import (
+    architecture,
     checkpoint,
     datasets,
     evaluate,
@@ -155,7 +156,7 @@ def create_train_state(
 ) -> TrainState:
     """Fresh weights, or the given ones, and the optimiser of a config."""
     model = create_model(config)
-    side = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
+    side = 1 + 2 * architecture.margin(model.kernel_sizes, model.padding)
     example = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
     # In one program each, because loading a compiled one takes as long for an addition.
     params = jax.jit(lambda key: model.lazy_init(key, example)["params"])(
@@ -181,7 +182,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError, naming the value and the fix, if a config cannot be trained."""
     evaluate.check_config(config)
     model = create_model(config)
-    least = 1 + 2 * models.margin(model.kernel_sizes, model.padding)
+    least = 1 + 2 * architecture.margin(model.kernel_sizes, model.padding)
     if config.data.patch_size < least:
         raise ValueError(
             f"data.patch_size {config.data.patch_size} is too small: this network needs {least}"
@@ -222,7 +223,7 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
         return local_batch // size
     if not models.uses_matmul(config.model.convolution):
         return 1
-    first = models.layer_paddings(config.model.padding, len(config.model.kernel_sizes))[0]
+    first = architecture.layer_paddings(config.model.padding, len(config.model.kernel_sizes))[0]
     cut = config.model.kernel_sizes[0] - 1 if first == "valid" else 0
     pixels = (config.data.patch_size - cut) ** 2
     return local_batch // parallel.largest_divisor(local_batch, max(1, MATMUL_COLUMNS // pixels))
@@ -270,7 +271,7 @@ def create_cut(
     return functools.partial(
         input_pipeline.cut,
         patch_size=config.data.patch_size,
-        margin=models.margin(config.model.kernel_sizes, config.model.padding),
+        margin=architecture.margin(config.model.kernel_sizes, config.model.padding),
     )
 
 
@@ -286,7 +287,7 @@ def create_batches(
     return input_pipeline.batches(
         source,
         patch_size=config.data.patch_size,
-        margin=models.margin(config.model.kernel_sizes, config.model.padding),
+        margin=architecture.margin(config.model.kernel_sizes, config.model.padding),
         stride=config.data.stride,
         augment=config.data.augment,
         batch_size=config.train.batch_size,
@@ -530,7 +531,7 @@ def measure(
 ) -> float:
     """PSNR on the watched set after `step` updates; the weights are kept if they are the best."""
     network = to_weights(config, params)
-    valid = models.margin(config.model.kernel_sizes, "valid")
+    valid = architecture.margin(config.model.kernel_sizes, "valid")
     psnr, over_valid = evaluate.mean_psnr(network, data.watched_images, (config.scale, valid))
     if config.train.keep == "best" and psnr > metrics.largest.get("psnr", -math.inf):
         weights.save(path / "best.safetensors", network)
@@ -541,7 +542,7 @@ def measure(
 
 def label_values(config: ml_collections.ConfigDict) -> int:
     """Numbers in one label that count."""
-    margin = models.margin(config.model.kernel_sizes, config.model.padding)
+    margin = architecture.margin(config.model.kernel_sizes, config.model.padding)
     return (config.data.patch_size - 2 * margin) ** 2 * len(loss_channels(config))
 
 
@@ -611,7 +612,7 @@ def _describe(
 ) -> None:
     """The first lines of the log: what runs on which data."""
     model = create_model(config)
-    weight_count = models.weight_count(model.kernel_sizes, model.features, model.channels)
+    weight_count = architecture.weight_count(model.kernel_sizes, model.features, model.channels)
     places = input_pipeline.count_patches(data.source, config.data.patch_size, config.data.stride)
     rates = optimizer.rates_by_label(params, config.optimizer.rates)
     labels = [

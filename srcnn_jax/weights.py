@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from srcnn_jax import mat_weights, models, onnx_weights, torch_weights
+from srcnn_jax import architecture, mat_weights, onnx_weights, torch_weights
 
 COLOURS = {"y": 1, "ycbcr": 3, "rgb": 3}  # what the network sees, and in how many channels
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -62,7 +62,7 @@ class Weights:
             raise ValueError(
                 f"a network for {shapes[0][2]} channels does not fit the colour {self.colour!r}"
             )
-        models.check_architecture(self.kernel_sizes, self.features, shapes[0][2], self.padding)
+        architecture.check(self.kernel_sizes, self.features, shapes[0][2], self.padding)
 
     @property
     def layers(self) -> list[Mapping[str, np.ndarray]]:
@@ -225,7 +225,7 @@ def _encode_safetensors(weights: Weights, metadata: dict[str, str]) -> bytes:
 
 def _encode_mat(weights: Weights, metadata: Mapping[str, str]) -> bytes:
     del metadata  # there is no place for it
-    if models.margin(weights.kernel_sizes, "valid") != models.margin(
+    if architecture.margin(weights.kernel_sizes, "valid") != architecture.margin(
         weights.kernel_sizes, weights.padding
     ):
         raise ValueError(

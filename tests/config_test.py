@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from configs import default, keras_article
-from srcnn_jax import models, train
+from srcnn_jax import architecture, train
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -26,8 +26,8 @@ def test_the_articles_code(scale):
     assert config.train.steps * config.train.batch_size == 3_456_000
     train.check_config(config)
     model = train.create_model(config)
-    assert models.weight_count(model.kernel_sizes, model.features) == 85_696
-    assert config.data.patch_size - 2 * models.margin(model.kernel_sizes, model.padding) == 20
+    assert architecture.weight_count(model.kernel_sizes, model.features) == 85_696
+    assert config.data.patch_size - 2 * architecture.margin(model.kernel_sizes, model.padding) == 20
 
 
 @pytest.mark.parametrize("arg", ["", "x5", "x3,valid"])

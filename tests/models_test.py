@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import models
+from srcnn_jax import architecture, models
 
 GOLDEN_WEIGHT_COUNTS = {
     ((9, 1, 5), (64, 32)): 8_032,
@@ -27,12 +27,12 @@ def create(kernel_sizes=(9, 1, 5), features=(64, 32), **kwargs):
     return model, model.lazy_init(jax.random.key(0), example)["params"]
 
 
-@pytest.mark.parametrize(("architecture", "count"), GOLDEN_WEIGHT_COUNTS.items())
-def test_weight_counts(architecture, count):
-    params = jax.eval_shape(lambda: create(*architecture)[1])
+@pytest.mark.parametrize(("network", "count"), GOLDEN_WEIGHT_COUNTS.items())
+def test_weight_counts(network, count):
+    params = jax.eval_shape(lambda: create(*network)[1])
     assert sum(layer["kernel"].size for layer in params.values()) == count
-    assert models.weight_count(*architecture) == count
-    assert list(params) == [f"conv{i + 1}" for i in range(len(architecture[0]))]
+    assert architecture.weight_count(*network) == count
+    assert list(params) == [f"conv{i + 1}" for i in range(len(network[0]))]
 
 
 @pytest.mark.parametrize("form", ["matmul", "xla"])
@@ -44,7 +44,7 @@ def test_output_size(form, padding, side):
     model, params = create((9, 5, 5), (4, 3), padding=padding, convolution=form)
     out = jax.eval_shape(model.apply, {"params": params}, jnp.zeros((2, 33, 33, 1)))
     assert out.shape == (2, side, side, 1)
-    assert side == 33 - 2 * models.margin((9, 5, 5), padding)
+    assert side == 33 - 2 * architecture.margin((9, 5, 5), padding)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from srcnn_jax import image, models, onnx_weights, weights
+from srcnn_jax import architecture, image, onnx_weights, weights
 from srcnn_jax.predict import predict
 
 CHANNELS = {"y": 1, "rgb": 3}
@@ -18,7 +18,7 @@ def random_network(kernel_sizes, padding, colour="y"):
     rng = np.random.default_rng(0)
     features = (6, 4, 3)[: len(kernel_sizes) - 1]
     params = {}
-    for i, shape in enumerate(models.kernel_shapes(kernel_sizes, features, CHANNELS[colour])):
+    for i, shape in enumerate(architecture.kernel_shapes(kernel_sizes, features, CHANNELS[colour])):
         kernel = rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5)
         bias = rng.normal(size=shape[3], scale=0.3)
         params[f"conv{i + 1}"] = {

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from srcnn_jax import models
+from srcnn_jax import architecture, models
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import Weights
 
@@ -16,7 +16,7 @@ COLOUR = {1: "y", 3: "rgb"}
 def _weights(kernel_sizes, features, padding, channels=1):
     """Random weights, with biases so large that zeros at the border matter."""
     rng = np.random.default_rng(len(kernel_sizes) + channels)
-    shapes = models.kernel_shapes(kernel_sizes, features, channels)
+    shapes = architecture.kernel_shapes(kernel_sizes, features, channels)
     params = {
         f"conv{i + 1}": {
             "kernel": rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5).astype(np.float32),
@@ -29,7 +29,7 @@ def _weights(kernel_sizes, features, padding, channels=1):
 
 def _whole(weights, image):
     channels = image.shape[2]
-    margin = models.margin(weights.kernel_sizes, weights.padding)
+    margin = architecture.margin(weights.kernel_sizes, weights.padding)
     padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     network = models.SRCNN(
         weights.kernel_sizes, weights.features, channels, weights.padding, convolution="xla"

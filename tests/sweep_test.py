@@ -247,7 +247,7 @@ def test_the_sweeps_that_come_with_it(name):
     read = sweep_file.read(path)
     assert len(read.tasks) == {"filters": 27, "budget": 60}[name]
     if name == "budget":
-        from srcnn_jax.models import weight_count
+        from srcnn_jax.architecture import weight_count
 
         widest = runpy.run_path(str(path))["widest"]
         assert widest((9, 1, 5), 0.5) == (64, 32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import models, train, weights
+from srcnn_jax import architecture, train, weights
 
 
 def lines(workdir) -> list[dict]:
@@ -124,7 +124,7 @@ def test_a_step_on_a_cpu_is_so_many_matrix_products(words, products):
     config = default.get_config(words)
     config.optimizer.precondition = False
     state = train.create_train_state(config)
-    margin = models.margin(config.model.kernel_sizes, config.model.padding)
+    margin = architecture.margin(config.model.kernel_sizes, config.model.padding)
     batch = {
         "input": np.zeros((2, 45, 45, 1), np.float32),
         "label": np.zeros((2, 45 - 2 * margin, 45 - 2 * margin, 1), np.float32),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from srcnn_jax import image, models, upscale
+from srcnn_jax import architecture, image, models, upscale
 from srcnn_jax.weights import COLOURS, Weights, save
 
 REPOSITORY = Path(__file__).parents[1]
@@ -23,7 +23,7 @@ def _network(padding="same", colour="y", scale=None, identity=False):
     rng = np.random.default_rng(0)
     channels = COLOURS[colour]
     params = {}
-    for index, shape in enumerate(models.kernel_shapes((3, 1, 3), (4, 3), channels)):
+    for index, shape in enumerate(architecture.kernel_shapes((3, 1, 3), (4, 3), channels)):
         kernel = rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5).astype(np.float32)
         bias = rng.normal(size=shape[3], scale=0.1).astype(np.float32)
         if identity:
@@ -66,7 +66,7 @@ def _assert_equal(result, expected):
 
 def _plain(weights, rows):
     """The network on a whole image (H, W, C) at once."""
-    margin = models.margin(weights.kernel_sizes, weights.padding)
+    margin = architecture.margin(weights.kernel_sizes, weights.padding)
     padded = np.pad(rows, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     network = models.SRCNN(
         weights.kernel_sizes, weights.features, rows.shape[2], weights.padding, convolution="xla"
@@ -246,7 +246,7 @@ def test_average_equals_a_loop_over_patches(size, padding):
     weights = _network(padding)
     pixels = _random(size)
     enlarged = image.imresize(pixels, 2)[..., None]
-    margin = models.margin(weights.kernel_sizes, padding)
+    margin = architecture.margin(weights.kernel_sizes, padding)
     padded = np.pad(enlarged, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     height, width = enlarged.shape[:2]
     total, count = np.zeros_like(enlarged), np.zeros_like(enlarged)

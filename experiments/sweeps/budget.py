@@ -7,7 +7,7 @@ by chance, and every batch has as many pixels as the default's, whatever the siz
 The choice is made by images that are neither trained on nor tests of the paper: BSDS500 train.
 """
 
-from srcnn_jax.models import weight_count
+from srcnn_jax.architecture import weight_count
 
 CONFIG = "configs/default.py:x3"
 FIELDS = {
