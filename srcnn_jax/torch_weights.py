@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 Params = dict[str, dict[str, np.ndarray]]  # {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}}
@@ -27,7 +27,7 @@ DTYPES = {  # of the blocks, by the class that names them in the pickle
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype(jnp.bfloat16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
     "LongStorage": np.dtype("<i8"),
     "IntStorage": np.dtype("<i4"),
     "ShortStorage": np.dtype("<i2"),
@@ -259,7 +259,7 @@ def to_params(tensors: Mapping[str, np.ndarray]) -> Params:
         layer, _, kind = name.rpartition(".")
         if not layer or kind not in ("weight", "bias"):
             raise ValueError(f"{name} is no layer's weight or bias")
-        if not jnp.issubdtype(value.dtype, jnp.floating):
+        if value.dtype.kind != "f" and value.dtype != ml_dtypes.bfloat16:
             raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")
         with np.errstate(over="ignore"):  # to infinity, which `Weights` refuses
             layers.setdefault(layer, {})[kind] = value.astype(np.float32)
