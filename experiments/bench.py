@@ -29,7 +29,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import commands, matrix_product
-from srcnn_jax.parallel import available_cores
 
 ROOT = pathlib.Path(__file__).parents[1]
 # PyTorch takes a third longer with the allocator's default habit of giving memory back at once.
@@ -51,6 +50,8 @@ class Worker:
     """A contestant's process."""
 
     def __init__(self, function: str, arguments: Mapping[str, Any], environment=None):
+        from srcnn_jax.parallel import available_cores  # loads JAX, which --help does not need
+
         arguments = {"cores": available_cores(), **arguments}
         command = [sys.executable, "-m", "experiments.bench_workers", function]
         command.append(json.dumps(arguments))
@@ -114,6 +115,8 @@ def compete(
       flop: floating-point operations of one unit, counted for direct convolution.
       product: the worker for the matrix product; NumPy's by default.
     """
+    from srcnn_jax.parallel import available_cores
+
     side = matrix_product.SIDE if product is None else matrix_product.GPU_SIDE
     product = product or Worker("matrix_product", {})
     assert not product.missing, product.missing

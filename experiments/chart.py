@@ -5,8 +5,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from matplotlib.ticker import MaxNLocator
-
 WIDTH, HEIGHT = 640, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 630, 10, 340  # of the area that holds the curves
 COLOURS = 7  # in report.css
@@ -47,6 +45,8 @@ def draw(title: str, curves: Sequence[Curve], bicubic: float) -> Chart:
       curves: with points of positive patches; at least one point in all.
       bicubic: PSNR of bicubic interpolation, drawn as a line.
     """
+    from matplotlib.ticker import MaxNLocator
+
     points = list(itertools.chain.from_iterable(curve.points for curve in curves))
     first, last = min(x for x, _ in points) / 1.2, max(x for x, _ in points) * 1.2
     lowest = max(bicubic - 1.0, min(bicubic, *(y for _, y in points)))

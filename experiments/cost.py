@@ -9,20 +9,22 @@ a slope is the exponent p of size^p that fits best. Memory is the peak of a proc
 JAX and, in training, TensorFlow, which take most of it. Linux only.
 """
 
+from __future__ import annotations
+
 import argparse
 import pathlib
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from experiments import matrix_product
 from experiments.bench import Worker
-from srcnn_jax.parallel import available_cores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 UNITS = 10  # steps or images of a round; of large images fewer
 DEFAULT = {
@@ -91,6 +93,9 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 def plot(panels: Mapping[str, Mapping[int, Cost]], note: str) -> Figure:
     """Time above, memory below, over each of the sizes; with slopes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     figure = Figure(figsize=(3.2 * len(panels), 6), layout="constrained")
     title = f"What a training step and an image cost\n{note}"
     figure.suptitle(title, x=0.01, ha="left", size="medium", linespacing=1.5)
@@ -134,6 +139,8 @@ def main() -> None:
     choices = parser.parse_args()
     if sys.platform != "linux":
         parser.error("memory is measured by /proc, which Linux alone has")
+    from srcnn_jax.parallel import available_cores  # after the flags: it loads JAX
+
     panels, rates = {}, []
     for name, cases in PANELS.items():
         rates.append(matrix_product.rate())

@@ -11,15 +11,19 @@ valid region of the network, about 0.05 dB above its tables; so are ours, `psnr_
 figure 7, the second enlarges images that were blurred otherwise.
 """
 
+from __future__ import annotations
+
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-
-import pandas as pd
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from experiments import depth, filter_sizes, study, training_sets
 from srcnn_jax.workdir import read_json, read_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 # By panel of the paper's figures, our run for each of its curves.
 PANELS: dict[str, dict[str, study.Run]] = {
@@ -53,6 +57,8 @@ paper's 9-1-5 on T91 (32.39 dB in its tables), and as the last value of the pape
 
 def published() -> pd.DataFrame:
     """Columns figure (its panel, '8a'), network, patches, psnr (dB): every point of the paper."""
+    import pandas as pd
+
     return pd.read_csv(pathlib.Path(__file__).with_name("paper_curves.csv"), dtype={"figure": str})
 
 
@@ -70,6 +76,8 @@ def our_curve(folders: Sequence[pathlib.Path]) -> pd.DataFrame:
     Raises:
       ValueError: if a run has not measured it.
     """
+    import pandas as pd
+
     looks = []
     for folder in folders:
         batch_size = read_json(folder / "config.json")["train"]["batch_size"]
@@ -98,6 +106,8 @@ def plot(
       note: a line under it.
       panels: side by side; (the paper's, ours) by the name of the network, as `published_curve`.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(max(7.0, 4.4 * len(panels)), 5.0), layout="constrained")
     figure.suptitle(f"{title}\n{note}", x=0.01, ha="left", size="medium", linespacing=1.5)
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
@@ -134,6 +144,8 @@ def table(ours: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Args:
       ours: our curves by the name of the run.
     """
+    import pandas as pd
+
     networks = {network: run for panel in PANELS.values() for network, run in panel.items()}
     rows = []
     for network, run in networks.items():

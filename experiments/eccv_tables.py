@@ -3,20 +3,25 @@
 python -m experiments.eccv_tables WORKDIR --budget=short
 """
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from experiments import study, tables_2_3_4
 from srcnn_jax import paper
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RUNS = {scale: tables_2_3_4.RUNS["9-1-5", scale] for scale in (2, 3, 4)}
 
 
 def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each image that the paper lists, and one for each mean."""
+    import pandas as pd
+
     rows = []
     for (dataset, scale), published in paper.SRCNN_915_T91.items():
         seeds = [result.scores[dataset] for result in results[scale]]

@@ -7,13 +7,14 @@ MATLAB did, whose `imresize` replicates the edge; 'mirrored' as `evaluate` does,
 'uint8' rounds, as `imresize` does with uint8 images, after each of its passes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
 from absl import app, flags
 
-from srcnn_jax import datasets, evaluate, image, metrics, paper, weights
-from srcnn_jax.predict import predict
+from srcnn_jax import datasets, image, paper, weights
 
 flags.DEFINE_list("datasets", ["set5", "set14", "bsd200"], "Test sets.")
 flags.DEFINE_string("weights", None, "The authors' 9-5-5 network for x3, if at hand.")
@@ -41,6 +42,9 @@ def means(
     dataset: datasets.Dataset, scale: int, way: str, network: weights.Weights | None = None
 ) -> list[float]:
     """Of all metrics over the test set, in their order."""
+    from srcnn_jax import evaluate, metrics
+    from srcnn_jax.predict import predict
+
     rows = []
     for _, pixels in dataset.images:
         truth = image.luminance(image.modcrop(pixels, scale), dataset.luminance)
@@ -55,6 +59,8 @@ def means(
 
 def show(label: str, values: Sequence[float | None], digits: int) -> None:
     """Prints a row of the table; SSIM and MS-SSIM have two digits more."""
+    from srcnn_jax import metrics
+
     cells = [
         f"{value:.{digits + 2 * name.endswith('ssim')}f}"
         for name, value in zip(metrics.METRICS, values, strict=True)
@@ -64,6 +70,8 @@ def show(label: str, values: Sequence[float | None], digits: int) -> None:
 
 def main(argv: list[str]) -> None:
     del argv
+    from srcnn_jax import metrics
+
     network = weights.load(FLAGS.weights) if FLAGS.weights else None
     print(f"| | {' | '.join(name.upper() for name in metrics.METRICS)} |")
     print("|---|" + "---|" * len(metrics.METRICS))

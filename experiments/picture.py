@@ -9,10 +9,9 @@ import argparse
 import pathlib
 
 import numpy as np
-import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
-from srcnn_jax import image, metrics
+from srcnn_jax import image
 from srcnn_jax.upscale import upscale
 
 SCALE = 3
@@ -25,6 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("picture", type=pathlib.Path, help="file to write, .png")
     path = parser.parse_args().picture
+    import skimage.data  # after the flags: these take a while
+
+    from srcnn_jax import metrics
+
     original = image.modcrop(skimage.data.cat(), SCALE)
     small = image.imresize(original, 1 / SCALE)
     results = {

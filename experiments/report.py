@@ -8,6 +8,8 @@ all that it shows and asks no network for anything. Its pictures are made anew f
 the test images; `--images=` (nothing) leaves them out, and needs no test images.
 """
 
+from __future__ import annotations
+
 import argparse
 import base64
 import dataclasses
@@ -21,18 +23,21 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import markupsafe
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from experiments import chart, curves, filters, study
 from experiments.tables_2_3_4 import METRICS
-from srcnn_jax import datasets, evaluate, paper, weights, workdir
-from srcnn_jax.predict import predict
+from srcnn_jax import datasets, paper, weights, workdir
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from srcnn_jax import evaluate
 
 FOLDER = pathlib.Path(__file__).parent
 FILES = ("config.json", "run.json", "metrics.jsonl", "eval.json", "weights.safetensors")
@@ -174,6 +179,8 @@ def read(folder: pathlib.Path) -> Run:
 
 def read_sweep(folder: pathlib.Path) -> tuple[Sweep, list[Run]]:
     """Reads a sweep's workdir: what it found, and its finished runs. Raises as `read`."""
+    import pandas as pd
+
     path = folder / "table.csv"
     trials = sorted(path.parent for path in folder.glob("trials/*/eval.json"))
     if not path.is_file() or not trials:
@@ -220,6 +227,8 @@ def difference(ours: float | None, theirs: float | None, digits: int) -> str:
 
 def scores_table(dataset: str, scale: int, scores: Mapping[str, Any]) -> pd.DataFrame:
     """A row for each image and one for the mean, beside the paper's where it has them."""
+    import pandas as pd
+
     names = list(scores["mean"]["srcnn"])
     mean = paper.SRCNN_915_T91_MEAN.get((dataset, scale))
     published: dict[str, float] = dict(paper.SRCNN_915_T91.get((dataset, scale), {}))
@@ -251,6 +260,8 @@ def scores_table(dataset: str, scale: int, scores: Mapping[str, Any]) -> pd.Data
 
 def summary(runs: Sequence[Run], names: Mapping[str, str]) -> pd.DataFrame:
     """A row for each run: what it trained and what came out; `names` as `labels` of all of them."""
+    import pandas as pd
+
     rows = []
     for run in runs:
         row = {
@@ -343,6 +354,8 @@ def viewers(
       FileNotFoundError: if a test set is nowhere to be had.
       ValueError: if a run was not tested on a set, or the set has changed since.
     """
+    from srcnn_jax import evaluate
+
     groups: dict[tuple[str, str, int, str], list[Run]] = {}
     for run in runs:
         for dataset in [run.watched] if chosen is None else chosen:
@@ -374,6 +387,9 @@ def _viewer(
     names: Mapping[str, str],
     dataset: str,
 ) -> Viewer:
+    from srcnn_jax import evaluate
+    from srcnn_jax.predict import predict
+
     pictures: list[Picture] = []
     for run in runs:
         colour, scale = run.weights.colour, run.scale

@@ -9,19 +9,21 @@ the table has the network's own, too. The paper does not say what its times incl
 on an Intel CPU of 3.10 GHz.
 """
 
+from __future__ import annotations
+
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
-
-import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from typing import TYPE_CHECKING, NamedTuple
 
 from experiments import filter_sizes, matrix_product, study
-from srcnn_jax import datasets, evaluate, image, weights
-from srcnn_jax.parallel import available_cores
-from srcnn_jax.predict import predict
+from srcnn_jax import datasets, image, weights
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from srcnn_jax import evaluate
 
 SCALE = 3
 ROUNDS = 5
@@ -55,6 +57,8 @@ def measure(
       images: of a test set, enlarged by SCALE.
       rounds: how often each restores every image, after once to compile.
     """
+    from srcnn_jax.predict import predict
+
     work: dict[str, list[Callable]] = {
         name: [lambda n=network, t=test: predict(n, t.enlarged) for test in images]
         for name, network in networks.items()
@@ -81,6 +85,9 @@ def measure(
 
 def plot(ours: Mapping[str, Point], note: str) -> Figure:
     """PSNR over seconds: the paper's points and ours, each with its name beside it."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     title = f"Running time (TPAMI, figure 12)\n{note}"
     figure.suptitle(title, x=0.01, ha="left", size="medium", linespacing=1.5)
@@ -124,6 +131,8 @@ def table(psnr: Mapping[str, float], seconds: Mapping[str, float]) -> pd.DataFra
       psnr: ours by network.
       seconds: of `measure`.
     """
+    import pandas as pd
+
     rows = []
     for name, paper in PUBLISHED.items():
         row = {
@@ -149,6 +158,9 @@ def table(psnr: Mapping[str, float], seconds: Mapping[str, float]) -> pd.DataFra
 
 def main() -> None:
     choices = study.options(__doc__)
+    from srcnn_jax import evaluate  # after the flags: they load JAX
+    from srcnn_jax.parallel import available_cores
+
     results = study.train(RUNS, choices)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}
     dataset = datasets.load("set14", data_dir=study.settings(choices).get("data.dir"))

@@ -21,8 +21,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from experiments import commands, matrix_product
 from experiments.study import ROOT
 from srcnn_jax.workdir import read_json
@@ -144,6 +142,8 @@ def main() -> None:
             parser.error(f"no record {name!r}: there are {', '.join(RECORDS)}")
     if choices.seeds < 1:
         parser.error(f"--seeds must be positive, not {choices.seeds}")
+    import pandas as pd
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = (choices.workdir or pathlib.Path(scratch)).absolute()
         rows = []

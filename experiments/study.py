@@ -6,6 +6,8 @@ is trained, not for which study, so that studies with the same WORKDIR share wha
 common.
 """
 
+from __future__ import annotations
+
 import argparse
 import concurrent.futures
 import dataclasses
@@ -15,14 +17,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from configs import default
 from experiments import commands
 from srcnn_jax.architecture import weight_count
 from srcnn_jax.workdir import read_json, read_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: the config's own
@@ -49,7 +52,7 @@ class Run:
     name: str
     words: str = "x3"
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    start: "Run | None" = None
+    start: Run | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +292,8 @@ def compare(
     psnr_of: Callable[[Result], float] = lambda result: result.mean("set5"),
 ) -> pd.DataFrame:
     """A row for each network: PSNR beside the paper's, difference, cost."""
+    import pandas as pd
+
     rows = []
     for name, seeds in results.items():
         psnr = [psnr_of(result) for result in seeds]

@@ -7,17 +7,19 @@ alone, then on all three. The paper's column "RGB color image" is the PSNR over 
 (its two rows that can be checked say so), and is called YCbCr here.
 """
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from experiments import study
-from srcnn_jax import datasets, image, metrics, weights
-from srcnn_jax.input_pipeline import degrade, to_planes
-from srcnn_jax.predict import predict
+from srcnn_jax import datasets, image, weights
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("Y", "Cb", "Cr", "YCbCr")
 PUBLISHED = {
@@ -56,6 +58,9 @@ def colour_psnr(restored: np.ndarray, pixels: np.ndarray, scale: int = SCALE) ->
       pixels: uint8 (H, W, 3), RGB: the original.
       scale: pixels that are shaved off every side.
     """
+    from srcnn_jax import metrics
+    from srcnn_jax.input_pipeline import to_planes
+
     truth = image.shave(to_planes(pixels, "ycbcr", "ycbcr"), scale)
     output = image.shave(image.to_uint8(restored), scale)
     each = [metrics.psnr(truth[..., c], output[..., c]) for c in range(3)]
@@ -67,6 +72,9 @@ def restore(network: weights.Weights | None, pixels: np.ndarray, scale: int = SC
 
     What the network does not give (chroma, of one for luminance) is bicubic.
     """
+    from srcnn_jax.input_pipeline import degrade, to_planes
+    from srcnn_jax.predict import predict
+
     bicubic = degrade(to_planes(pixels, "ycbcr", "ycbcr").astype(np.float32) / 255, scale)
     if network is None:
         return bicubic
@@ -86,6 +94,8 @@ def measure(network: weights.Weights | None, test: datasets.Dataset) -> list[flo
 
 def table(results: Mapping[Any, Sequence[study.Result]], test: datasets.Dataset) -> pd.DataFrame:
     """A row for each way to treat colour: the four PSNRs, the paper's and ours."""
+    import pandas as pd
+
     rows = []
     for label, published in PUBLISHED.items():
         runs = results.get(label, [])

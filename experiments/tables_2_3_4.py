@@ -5,14 +5,17 @@
 The paper's network is 9-5-5, trained on ImageNet; ours are 9-1-5 and 9-5-5, trained on T91.
 """
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from experiments import study
 from srcnn_jax import paper
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATASETS = ("set5", "set14", "bsd200")
 SCALES = (2, 3, 4)
@@ -29,6 +32,8 @@ RUNS = {
 
 def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each test set, scale and metric: bicubic, SRCNN, and the paper's of both."""
+    import pandas as pd
+
     rows = []
     for dataset in DATASETS:
         for scale in SCALES:

@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from experiments import ensemble, sweep_file, sweep_training, sweep_trials
+from experiments import ensemble_run, sweep_file, sweep_training, sweep_trials
 from experiments.sweep_trials import Worker
 from srcnn_jax import optimizer, train, weights, workdir
 
@@ -46,7 +46,7 @@ def noise() -> dict[str, np.ndarray]:
 
 def create_run(configs):
     source = train.load_data(configs[0]).source
-    return ensemble.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
+    return ensemble_run.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
 
 
 @pytest.mark.parametrize("precondition", [False, True])
@@ -60,7 +60,7 @@ def test_at_once_as_one_by_one(configs, precondition):
 
     for config in configs:
         config.optimizer.precondition = precondition
-    states, single = ensemble.create_states(configs), [*map(train.create_train_state, configs)]
+    states, single = ensemble_run.create_states(configs), [*map(train.create_train_state, configs)]
     with jax.enable_x64(True):
         batch = wide(noise())
         states, losses = create_run(configs)(wide(states), batch)
@@ -74,14 +74,14 @@ def test_at_once_as_one_by_one(configs, precondition):
             np.testing.assert_allclose(losses[index], own_losses, rtol=1e-6)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-                ensemble.one_of(states, index)["params"],
+                ensemble_run.one_of(states, index)["params"],
                 expected.params,
             )
 
 
 def test_eigenvectors_are_computed_in_a_branch_only(configs):
     """`lax.cond` on a count that every network has its own of would be a `select` of both."""
-    traced = jax.make_jaxpr(create_run(configs))(ensemble.create_states(configs), noise())
+    traced = jax.make_jaxpr(create_run(configs))(ensemble_run.create_states(configs), noise())
     found = list(_paths(traced.jaxpr, "eigh"))
     assert len(found) == 6  # a factor for each axis longer than 1 of three kernels
     assert all("cond" in path for path in found)
@@ -137,9 +137,9 @@ def test_runs_of_a_sweep(tiny_config, tmp_path, monkeypatch):
     with monkeypatch.context() as stopping:
         stopping.setattr(train, "signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
         with pytest.raises(train.Interrupted, match="after step 5"):
-            ensemble.train_all(read, tmp_path, 4, {})
+            ensemble_run.train_all(read, tmp_path, 4, {})
     train.train_and_evaluate(first.config, str(first.folder))
-    ensemble.train_all(read, tmp_path, 4, {})
+    ensemble_run.train_all(read, tmp_path, 4, {})
     assert {folder.parent for folder in tmp_path.glob("trials/*/eval.json")} == {
         first.folder,
         second.folder,

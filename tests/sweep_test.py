@@ -19,7 +19,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiments import commands, sweep, sweep_file, sweep_report, sweep_slurm, sweep_trials
+from experiments import (
+    commands,
+    sweep,
+    sweep_file,
+    sweep_report,
+    sweep_run,
+    sweep_slurm,
+    sweep_trials,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 GRID = """
@@ -60,7 +68,7 @@ mean = {"srcnn": {"psnr": 30.0 + f2 / 10 + config["seed"] / 100}}
 """
 WORKER = """
 import signal, sys
-from experiments import sweep, sweep_file, sweep_training
+from experiments import sweep, sweep_file, sweep_run, sweep_training
 
 def command(sweep, run):
     (run.folder / "config.json").write_text(run.config.to_json_best_effort())
@@ -71,7 +79,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sweep_file._check = lambda sweep: None
 if TRAINER:
     sweep_training.command = command
-sweep.COMMAND = [sys.executable, __file__]
+sweep_run.COMMAND = [sys.executable, __file__]
 sweep.main()
 """
 
@@ -282,8 +290,8 @@ def test_random_points_are_always_the_same(tmp_path):
 
 
 def test_the_plan(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep.matrix_product, "rate", lambda: 100.0)
-    text = sweep.plan(sweep_file._read(write(tmp_path, GRID)))
+    monkeypatch.setattr(sweep_run.matrix_product, "rate", lambda: 100.0)
+    text = sweep_run.plan(sweep_file._read(write(tmp_path, GRID)))
     first, *points, last = text.splitlines()
     assert first.startswith("6 runs of ")
     assert first.endswith("configs/default.py:x3, for the best PSNR on set5")
@@ -293,8 +301,8 @@ def test_the_plan(tmp_path, monkeypatch):
     config = sweep_file._read(tmp_path / "study.py").config
     for f2, step in {1: 59, 3: 251, 5: 290}.items():
         config.model.kernel_sizes, config.train.steps = (9, f2, 5), 9000
-        expected = sweep.STARTUP + 9 * step
-        assert sweep.seconds_of_run(config, 150.0) == pytest.approx(expected, rel=0.2)
+        expected = sweep_run.STARTUP + 9 * step
+        assert sweep_run.seconds_of_run(config, 150.0) == pytest.approx(expected, rel=0.2)
 
 
 def test_two_workers_that_begin_at_once_do_every_task_once(tmp_path):
@@ -585,7 +593,7 @@ def test_table_and_best_by_hand(tmp_path):
 
 
 def test_slurm(tmp_path, monkeypatch):
-    command = [*sweep.COMMAND, "study.py", f"--workdir={tmp_path}"]
+    command = [*sweep_run.COMMAND, "study.py", f"--workdir={tmp_path}"]
     parameters = {"partition": "gpu", "time": 240, "reservation": "ours"}
     script = sweep_slurm.script(command, 3, parameters, tmp_path)
     for line in (
@@ -603,14 +611,14 @@ def test_slurm(tmp_path, monkeypatch):
         path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert sweep_slurm.available()
-    jobs = sweep_slurm.submit(sweep.run, ["--help"], 3, parameters, tmp_path / "slurm")
+    jobs = sweep_slurm.submit(sweep_run.work, ["--help"], 3, parameters, tmp_path / "slurm")
     assert jobs == ["77_0", "77_1", "77_2"]
     assert "#SBATCH --array=0-2%3" in (tmp_path / "given").read_text()
     from submitit.core import utils
 
     pickled = utils.DelayedSubmission.load(tmp_path / "slurm" / "77_0_submitted.pkl")
     again = pickled.function.checkpoint()
-    assert again.function._work is sweep.run
+    assert again.function._work is sweep_run.work
 
 
 def test_sqlite_is_for_one_machine(capsys):

@@ -1,0 +1,28 @@
+"""The scripts in experiments/: what all of them have in common."""
+
+import pathlib
+import subprocess
+import sys
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
+SCRIPTS = sorted(
+    f"experiments.{path.stem}"
+    for path in EXPERIMENTS.glob("*.py")
+    if '__name__ == "__main__"' in path.read_text() and path.stem != "bench_workers"
+)
+HEAVY = {"jax", "flax", "tensorflow", "orbax", "optuna", "pandas", "matplotlib", "skimage", "scipy"}
+HELP = f"""
+import contextlib, io, runpy, sys
+for script in {SCRIPTS}:
+    sys.argv = [script, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        runpy.run_module(script, run_name="__main__", alter_sys=True)
+    print(script, len(text.getvalue()) > 100, *sorted({HEAVY} & set(sys.modules)))
+"""
+
+
+def test_help_loads_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "-c", HELP], cwd=EXPERIMENTS.parent, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [f"{script} True" for script in SCRIPTS], done.stderr
