@@ -193,6 +193,9 @@ def _train(
         ]
         progress.psnr = statistics.mean(psnr)
 
+    unit = config.copy_and_resolve_references()
+    unit.optimizer.learning_rate = 1.0  # the schedule is proportional to it
+    schedule = jax.jit(train.create_schedule(unit))
     step = start
     if step == 0:
         measure(0)
@@ -206,11 +209,13 @@ def _train(
             losses = np.asarray(device_losses, np.float64)
             seconds = time.perf_counter() - clock
             progress.add(losses.shape[1], seconds, waited)
+            factor = float(schedule(step + losses.shape[1] - 1))
             for index, network in list(well.items()):
                 share = seconds / len(networks), waited / len(networks)
                 own = network.run.config, network.run.folder, network.metrics
                 try:
-                    train.record(*own, step, losses[index], *share)
+                    rate = factor * network.run.config.optimizer.learning_rate
+                    train.record(*own, step, losses[index], rate, *share)
                 except train.DivergedError as error:
                     print(f"\n{network.run.folder.name}: {error}", flush=True)
                     del well[index]

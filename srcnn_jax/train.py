@@ -464,6 +464,7 @@ def _train(
     steps = range(start, config.train.steps)
     run_steps, batches = create_steps(config, data.source, devices, steps)
     state = parallel.replicate(state, parallel.local(devices))
+    schedule = jax.jit(create_schedule(config))
     step = start
     if step == 0 and parallel.is_main_process():
         progress.psnr = measure(config, path, data, metrics, 0, state.params)
@@ -477,7 +478,8 @@ def _train(
             losses = np.asarray(device_losses, np.float64)
             seconds = time.perf_counter() - clock
             progress.add(len(losses), seconds, waited)
-            record(config, path, metrics, step, losses, seconds, waited)
+            rate = float(schedule(step + len(losses) - 1))
+            record(config, path, metrics, step, losses, rate, seconds, waited)
             step += len(losses)
             last = step == config.train.steps
             if parallel.is_main_process() and (last or step % config.train.eval_every == 0):
@@ -499,10 +501,13 @@ def record(
     metrics: workdir.Metrics,
     step: int,
     losses: np.ndarray,
+    rate: float,
     seconds: float,
     waited: float,
 ) -> None:
     """Writes the metrics of the updates that follow `step`, of which there is a loss (k,) each.
+
+    `rate` is the learning rate of the last.
 
     Raises:
       DivergedError: if a loss is bad; nothing is written.
@@ -511,11 +516,10 @@ def record(
     for loss in losses[:-1]:
         step += 1
         metrics.write(step, loss=float(loss))
-    schedule = optimizer.create_schedule(config.optimizer, config.train.steps, label_values(config))
     metrics.write(
         step + 1,
         loss=float(losses[-1]),
-        learning_rate=float(schedule(step)),
+        learning_rate=rate,
         patches_per_second=config.train.batch_size * len(losses) / seconds,
         waited=waited / seconds,
     )
@@ -538,6 +542,11 @@ def measure(
     # psnr_valid: over the valid region, as in the paper's figures
     metrics.write(step, psnr=psnr, psnr_valid=over_valid)
     return psnr
+
+
+def create_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
+    """`optimizer.create_schedule` of a config."""
+    return optimizer.create_schedule(config.optimizer, config.train.steps, label_values(config))
 
 
 def label_values(config: ml_collections.ConfigDict) -> int:
