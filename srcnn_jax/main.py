@@ -84,7 +84,7 @@ def run_notes() -> dict[str, Any]:
 
 def run(config) -> None:
     """Does what --mode says and prints the table."""
-    from srcnn_jax import datasets, evaluate, parallel, train, weights, workdir
+    from srcnn_jax import evaluate, parallel, weights
 
     training = FLAGS.mode == "train"
     if not training and not parallel.is_main_process():
@@ -92,48 +92,60 @@ def run(config) -> None:
     name = config.name if training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
     given = weights.load(FLAGS.weights) if FLAGS.weights else None
-    if training:
-        try:
-            with workdir.explain_full_disk(folder):
-                result = train.train_and_evaluate(config, folder, initial=given, notes=run_notes())
-        except train.Interrupted as stop:
-            if parallel.is_main_process():
-                print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
-            sys.exit(128 + stop.signum)
-    else:
-        if FLAGS.mode == "eval" and given is None:
-            raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
-        if FLAGS.mode == "score" and (given is not None or not config.eval.outputs):
-            raise ValueError(
-                "--mode=score needs --config.eval.outputs=FOLDER of images to score, not --weights"
-            )
-        evaluate.check_config(config)
-        path = pathlib.Path(folder)
-        if (path / "config.json").exists():
-            raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
-        if given and given.scale not in (None, config.scale):
-            print(
-                f"warning: {FLAGS.weights} was trained for x{given.scale}, and is tested at "
-                f"x{config.scale}",
-                file=sys.stderr,
-            )
-        _, tests = datasets.load_all(
-            None,
-            datasets.dataset_names(config.eval.datasets),
-            data_dir=config.data.dir or None,
-            allow_sample=config.data.allow_sample,
-        )
-        if given is None:
-            result = evaluate.evaluate_outputs(
-                config.eval.outputs, tests, config.scale, config.eval.metrics
-            )
-        else:
-            images = path / "images" if config.eval.save_images else None
-            result = evaluate.evaluate(given, tests, config.scale, images, config.eval.metrics)
-        path.mkdir(parents=True, exist_ok=True)
-        workdir.write_json(path / "eval.json", result)
+    result = train(config, folder, given) if training else test(config, folder, given)
     if parallel.is_main_process():
         print(evaluate.format_table(result))
+
+
+def train(config, folder: str, given) -> dict[str, Any]:
+    """--mode=train: `train.train_and_evaluate`, from the given weights, if any."""
+    from srcnn_jax import parallel, train, workdir
+
+    try:
+        with workdir.explain_full_disk(folder):
+            return train.train_and_evaluate(config, folder, initial=given, notes=run_notes())
+    except train.Interrupted as stop:
+        if parallel.is_main_process():
+            print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
+        sys.exit(128 + stop.signum)
+
+
+def test(config, folder: str, given) -> dict[str, Any]:
+    """--mode=eval, of the given weights, or --mode=score; writes `eval.json`."""
+    from srcnn_jax import datasets, evaluate, workdir
+
+    if FLAGS.mode == "eval" and given is None:
+        raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
+    if FLAGS.mode == "score" and (given is not None or not config.eval.outputs):
+        raise ValueError(
+            "--mode=score needs --config.eval.outputs=FOLDER of images to score, not --weights"
+        )
+    evaluate.check_config(config)
+    path = pathlib.Path(folder)
+    if (path / "config.json").exists():
+        raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
+    if given and given.scale not in (None, config.scale):
+        print(
+            f"warning: {FLAGS.weights} was trained for x{given.scale}, and is tested at "
+            f"x{config.scale}",
+            file=sys.stderr,
+        )
+    _, tests = datasets.load_all(
+        None,
+        datasets.dataset_names(config.eval.datasets),
+        data_dir=config.data.dir or None,
+        allow_sample=config.data.allow_sample,
+    )
+    if given is None:
+        result = evaluate.evaluate_outputs(
+            config.eval.outputs, tests, config.scale, config.eval.metrics
+        )
+    else:
+        images = path / "images" if config.eval.save_images else None
+        result = evaluate.evaluate(given, tests, config.scale, images, config.eval.metrics)
+    path.mkdir(parents=True, exist_ok=True)
+    workdir.write_json(path / "eval.json", result)
+    return result
 
 
 if __name__ == "__main__":
