@@ -13,7 +13,7 @@ Adam at a constant 3e-4 from a Glorot-uniform start, mean squared error, batches
     bicubic   MATLAB's. OpenCV's does not smooth before it shrinks.
 
 Expected at x3: 32.49 dB on Set5, 29.03 on Set14 (experiments/results/keras_article.md), after 17
-seconds on an H100, or an hour or two on two cores of 450 GF/s.
+seconds on an H100. On two cores of 450 GF/s, estimated from the first steps, an hour or two.
 """
 
 import ml_collections

@@ -7,8 +7,8 @@ Every contestant is a process of its own (`bench_workers.py`) that waits while t
 round gives each the same number of units in turn, after a third of a second that is not counted,
 and NumPy's matrix product too. What is printed is the median over the rounds with its quartiles,
 the ratio to the best peer, and the fraction of the measured matrix-product rate. With --gpu, ours
-and PyTorch are on the first GPU, and so is the matrix product, of the same precision; without, all
-are on the CPU, also where there is a GPU. Times of different machines, or of two runs, do not
+and PyTorch are on one GPU, the first, and so is the matrix product, of the same precision; without,
+all are on the CPU, also where there is a GPU. Times of different machines, or of two runs, do not
 compare; ratios do.
 """
 
@@ -38,12 +38,20 @@ TUNED = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 CPU = {"JAX_PLATFORMS": "cpu"}
-GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # which would leave nothing for the others
-COMPILE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # of many that compile side by side
 GPU_BATCHES = (128, 1024, 4096)
 PRECISIONS = {"float32": "TF32", "bfloat16": "bfloat16"}  # on a GPU, as JAX and PyTorch use them
 NETWORKS = ((9, 1, 5), (9, 5, 5))
 FEATURES = (64, 32)
+
+
+@functools.cache
+def on_gpu() -> dict[str, str]:
+    """The environment of a worker on the first GPU."""
+    return {
+        "CUDA_VISIBLE_DEVICES": next(iter(commands.list_gpus()), ""),
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # which would leave nothing for the others
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # of many that compile side by side
+    }
 
 
 class Worker:
@@ -97,6 +105,11 @@ class Worker:
         return json.loads(line) if line else {"missing": "it ended"}
 
 
+def product_on_gpu(dtype: str) -> Worker:
+    """What the rates of a GPU are compared with."""
+    return Worker("matrix_product_gpu", {"dtype": dtype, "gpu": True}, on_gpu())
+
+
 def compete(
     title: str,
     contestants: Mapping[str, Worker],
@@ -119,7 +132,8 @@ def compete(
 
     side = matrix_product.SIDE if product is None else matrix_product.GPU_SIDE
     product = product or Worker("matrix_product", {})
-    assert not product.missing, product.missing
+    if product.missing:
+        sys.exit(f"error: no matrix product: {product.missing}")
     present = {name: worker for name, worker in contestants.items() if not worker.missing}
     times: dict[str, list[float]] = {name: [] for name in present}
     products = []
@@ -239,12 +253,12 @@ def _training_on_gpu(kernel_sizes: tuple[int, ...], rounds: int) -> list[tuple]:
             "gpu": True,
         }
         contestants = {
-            "ours, SGD": Worker("train_ours", {**case, "precondition": False}, GPU),
-            "ours, preconditioned": Worker("train_ours", {**case, "precondition": True}, GPU),
-            "PyTorch": Worker("train_torch_gpu", {**case, "compile": False}),
-            "PyTorch, compiled": Worker("train_torch_gpu", {**case, "compile": True}, COMPILE),
+            "ours, SGD": Worker("train_ours", {**case, "precondition": False}, on_gpu()),
+            "ours, preconditioned": Worker("train_ours", {**case, "precondition": True}, on_gpu()),
+            "PyTorch": Worker("train_torch_gpu", {**case, "compile": False}, on_gpu()),
+            "PyTorch, compiled": Worker("train_torch_gpu", {**case, "compile": True}, on_gpu()),
         }
-        product = Worker("matrix_product_gpu", {"dtype": dtype}, GPU)
+        product = product_on_gpu(dtype)
         flop = _training_flop(kernel_sizes, "valid", 33, batch)
         name = "-".join(map(str, kernel_sizes))
         title = f"training step on the GPU, {name}, valid, {batch} patches, {PRECISIONS[dtype]}"
@@ -257,14 +271,14 @@ def ensemble(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     """Networks that train at once by `vmap`, beside one on all devices; as Markdown too."""
     case = {"kernel_sizes": (9, 1, 5), "padding": "same", "patch_size": 45, "batch_size": 64}
     case |= {"precondition": True, "gpu": gpu, "steps_per_dispatch": 50 if gpu else 5}
-    where = GPU if gpu else CPU
+    where = on_gpu() if gpu else CPU
     contestants = {"ours, one by one, all devices": Worker("train_ours", case, where)}
     for networks in (1, 4, 16, 64):
         worker = Worker("train_ensemble", {**case, "networks": networks}, where)
         contestants[f"ours, {networks} at once, one device"] = worker
     title = "a network's training step, 9-1-5, same, 64 patches of 45"
     flop = _training_flop((9, 1, 5), "same", 45, 64)
-    product = Worker("matrix_product_gpu", {"dtype": "float32"}, GPU) if gpu else None
+    product = product_on_gpu("float32") if gpu else None
     result = compete(title, contestants, 3200 if gpu else 320, rounds, flop, product)
     print("\n| networks | patches/s in all |\n|---|---|")
     for name, each in result["contestants"].items():
@@ -289,6 +303,7 @@ def predict(rounds: int, gpu: bool) -> list[dict[str, Any]]:
                     "padding": padding,
                     "height": height,
                     "width": width,
+                    "gpu": gpu,
                 }
                 flop = sum(layer_flop(kernel_sizes, "same", height, width))
                 title = f"restoring {width}x{height}, {name}, {padding}"
@@ -299,14 +314,18 @@ def predict(rounds: int, gpu: bool) -> list[dict[str, Any]]:
                     (
                         title,
                         {
-                            "ours, float32": Worker("predict_ours", case, GPU),
-                            "PyTorch, float32": Worker("predict_torch_gpu", case | {"tf32": False}),
-                            "PyTorch, TF32": Worker("predict_torch_gpu", case | {"tf32": True}),
+                            "ours, float32": Worker("predict_ours", case, on_gpu()),
+                            "PyTorch, float32": Worker(
+                                "predict_torch_gpu", case | {"tf32": False}, on_gpu()
+                            ),
+                            "PyTorch, TF32": Worker(
+                                "predict_torch_gpu", case | {"tf32": True}, on_gpu()
+                            ),
                         },
                         20,
                         rounds,
                         flop,
-                        Worker("matrix_product_gpu", {"dtype": "float32"}, GPU),
+                        product_on_gpu("float32"),
                     )
                     for title, case, flop in waiting
                 ]

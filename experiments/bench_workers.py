@@ -326,9 +326,18 @@ def _picture(arguments: dict[str, Any]) -> np.ndarray:
     return np.random.default_rng(0).random(size, np.float32)
 
 
+def _has_gpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
 def main(function: str, arguments: str) -> None:
     try:
-        work = globals()[function](json.loads(arguments))
+        chosen = json.loads(arguments)
+        work = globals()[function](chosen)
+        if chosen.get("gpu") and "jax" in sys.modules and not _has_gpu():
+            raise ImportError("JAX sees no GPU")
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return

@@ -42,7 +42,7 @@ import numpy as np
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
 PARTS = (3, 5)  # rows of a kernel that are done at a time
-FEW = 4  # channels in or out that make XLA's convolution slow on a GPU
+FEW = 4  # channels in or out, at most: with one, XLA's convolution is slow on a GPU
 ROWS, COLUMNS = -2, -1  # axes of (..., C, H, W * N)
 
 
@@ -281,11 +281,21 @@ def convolve_xla(
         y = jnp.pad(y, ((0, 0), (0, 0), *around[:3]))
         blocks = [y[t, ..., a : a + rows, b : b + columns] for t, (a, b) in enumerate(taps)]
         return jnp.moveaxis(functools.reduce(jnp.add, blocks), 0, -1)
+    return convolve_plain(x, kernel, padding, precision)
+
+
+def convolve_plain(
+    x: jax.Array,
+    kernel: jax.Array,
+    padding: tuple[int, int] = (0, 0),
+    precision: jax.lax.Precision | None = None,
+) -> jax.Array:
+    """XLA's own convolution; arguments and result as `convolve_xla`. It needs the least memory."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (1, 1),
-        around[1:3],
+        [(padding[0],) * 2, (padding[1],) * 2],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,
     )

@@ -132,12 +132,13 @@ def batches(
 
     Yields:
       {'input': (k, n, patch, patch, C), 'label': (k, n, label, label, C)}, float32 in 0..1, n
-      being this process's part of the batch; the last may have fewer than k steps. With s seeds,
-      k s in place of k. If they are to be cut later, their places: int32 (k, n, 3).
+      being this process's part of the batch; or, if they are to be cut later, their places, int32
+      (k, n, 3). The last may have fewer than k steps. With s seeds, k s in place of k.
     """
     tf = import_tensorflow()
     seeds = np.array([seed] if isinstance(seed, int) else seed, np.int64)
-    threads = min(len(seeds), parallel.available_cores())
+    # The cores belong to the training step; a GPU leaves them idle, and is soon done with a step.
+    threads = min(4 if cut_later else len(seeds), parallel.available_cores())
     rows = _grid(source.heights, patch_size, stride)
     columns = _grid(source.widths, patch_size, stride)
     ends = np.cumsum(rows * columns)
@@ -149,7 +150,7 @@ def batches(
     offsets, widths = tf.constant(source.offsets), tf.constant(source.widths)
     columns, ends = tf.constant(columns), tf.constant(ends)
     starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
-    near = tf.range(patch_size, dtype=tf.int32)
+    near = tf.range(patch_size, dtype=tf.int64)
     inside = slice(margin, patch_size - margin)
 
     def draw(number):
@@ -182,7 +183,7 @@ def batches(
             down, right = tf.where(upward, -down, down), tf.where(leftward, -right, right)
             flip = kind // 4 == 1
             down, right = tf.where(flip, right, down), tf.where(flip, down, right)
-        return tf.cast(tf.stack([corner, down, right], axis=1), tf.int32)
+        return tf.stack([corner, down, right], axis=1)
 
     def cut_now(place):
         corner, down, right = tf.unstack(place[..., None, None], axis=1)
@@ -193,12 +194,11 @@ def batches(
     bounds = (steps[0] * len(seeds), (steps[-1] + 1) * len(seeds)) if len(steps) else (0, 0)
     dataset = tf.data.Dataset.range(*bounds)
     dataset = dataset.map(
-        draw if cut_later else lambda number: cut_now(draw(number)),
+        lambda number: tf.cast(draw(number), tf.int32) if cut_later else cut_now(draw(number)),
         threads if threads > 1 else None,
     )
     dataset = dataset.batch(steps_per_dispatch * len(seeds)).prefetch(2)
     options = tf.data.Options()
-    # One thread for a seed: the cores belong to the training step.
     options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options).as_numpy_iterator()
@@ -210,7 +210,7 @@ def cut(
     """Cuts patches out of images that lie on the device: what `batches` left for later.
 
     Args:
-      pixels: as `PatchSource.pixels`.
+      pixels: as `PatchSource.pixels`, at most 2^31 of them.
       places: int32 (n, 3): where in `pixels` a patch begins, and the distance there between
         neighbours down and across it.
       patch_size, margin: as for `batches`.

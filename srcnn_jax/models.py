@@ -65,7 +65,10 @@ class SRCNN(nn.Module):
             raise ValueError(f"SRCNN needs (N, H, W, {self.channels}), not {x.shape}")
         batch = x.shape[0] if uses_matmul(self.convolution) else None
         if batch and self.dtype != "float32":
-            raise ValueError(f"dtype {self.dtype!r} is for GPUs and TPUs: on a CPU it is slower")
+            raise ValueError(
+                f"dtype {self.dtype!r} is for GPUs and TPUs, with convolution 'xla': it is slower "
+                "on a CPU"
+            )
         if batch:
             x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)
         paddings = architecture.layer_paddings(self.padding, len(self.kernel_sizes))

@@ -208,7 +208,7 @@ def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
 
 
 def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
-    """The plain form: (rows + 2 reach, columns + 2 reach, C) to (rows, columns, C).
+    """XLA's own convolutions: (rows + 2 reach, columns + 2 reach, C) to (rows, columns, C).
 
     `inside` is [image row and column of the panel's first pixel, height and width of the image,
     rows to compute].
@@ -216,7 +216,7 @@ def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
     x = panel[None]
     for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
-        x = convolution.convolve_xla(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
+        x = convolution.convolve_plain(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
         if border:
             x = jax.nn.relu(x)
         corner = inside[0] - border, inside[1] - border

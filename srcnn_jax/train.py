@@ -32,6 +32,7 @@ from srcnn_jax import (
 )
 from srcnn_jax.progress import Progress
 
+MOST_BYTES = 2**32  # of training images that are kept on a device
 MATMUL_COLUMNS = 4200  # pixels of a microbatch that keep its activations in a core's cache
 
 
@@ -248,7 +249,7 @@ def create_steps(
     """
     microbatches = microbatch_count(config, config.train.batch_size // len(devices))
     chosen = None if config.train.loss_channels == "all" else loss_channels(config)
-    cut = create_cut(config, devices[0])
+    cut = create_cut(config, source, devices[0])
     step = functools.partial(
         train_steps, cut=cut, microbatches=microbatches, channels=chosen, axis_name=parallel.AXIS
     )
@@ -263,10 +264,11 @@ def create_steps(
 
 
 def create_cut(
-    config: ml_collections.ConfigDict, device: jax.Device
+    config: ml_collections.ConfigDict, source: input_pipeline.PatchSource, device: jax.Device
 ) -> Callable[..., dict[str, jax.Array]] | None:
-    """`input_pipeline.cut` of a config; None on a CPU, where tf.data cuts the patches faster."""
-    if device.platform == "cpu":
+    """`input_pipeline.cut` of a config; None where tf.data is to cut the patches: for a CPU, which
+    cannot do it faster, and of images that would take too much of the device's memory."""
+    if device.platform == "cpu" or source.pixels.nbytes > MOST_BYTES:
         return None
     return functools.partial(
         input_pipeline.cut,

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import signal
+import types
 
 import jax
 import jax.extend
@@ -77,6 +78,20 @@ def test_at_once_as_one_by_one(configs, precondition):
                 ensemble_run.one_of(states, index)["params"],
                 expected.params,
             )
+
+
+def test_patches_cut_on_the_device_are_each_network_s_own(configs, monkeypatch):
+    """As on a GPU: the same losses as with the patches that tf.data cuts."""
+    source, cpu = train.load_data(configs[0]).source, jax.local_devices()[0]
+
+    def losses():
+        run, batches = ensemble_run.create_steps(configs, source, cpu, range(STEPS))
+        return run(ensemble_run.create_states(configs), next(batches))[1]
+
+    cut_by_tf = losses()
+    create, gpu = train.create_cut, types.SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(train, "create_cut", lambda *arguments: create(*arguments[:2], gpu))
+    np.testing.assert_allclose(losses(), cut_by_tf, rtol=1e-5)
 
 
 def test_eigenvectors_are_computed_in_a_branch_only(configs):

@@ -232,7 +232,9 @@ def test_patches_cut_on_the_device_train_the_same(tiny_config, tmp_path, monkeyp
     """As on a GPU: tf.data draws the places, the devices cut."""
     cut_by_tf = losses_and_layers(tiny_config, tmp_path / "tf")
     create, gpu = train.create_cut, types.SimpleNamespace(platform="gpu")
-    monkeypatch.setattr(train, "create_cut", lambda config, device: create(config, gpu))
+    monkeypatch.setattr(
+        train, "create_cut", lambda config, source, device: create(config, source, gpu)
+    )
     cut_by_jax = losses_and_layers(tiny_config, tmp_path / "jax")
     np.testing.assert_allclose(cut_by_jax[0], cut_by_tf[0], rtol=1e-6)
 
