@@ -449,6 +449,8 @@ def main() -> None:
         parser.error(f"--rounds is at least 2, for a spread, not {choices.rounds}")
     if choices.gpu and choices.benchmark in ("pipeline", "startup"):
         parser.error(f"--gpu is for train, ensemble and predict, not for {choices.benchmark}")
+    if choices.gpu and not commands.list_gpus():
+        parser.error("--gpu needs an NVIDIA GPU, and `nvidia-smi -L` lists none")
     results = benchmarks[choices.benchmark](choices.rounds, choices.gpu)
     if choices.output:
         choices.output.write_text(json.dumps(results, indent=1) + "\n")
