@@ -159,7 +159,7 @@ def compete(
         low, median, high = statistics.quantiles(times[name], n=4)
         ratio = min(peers) / median if peers else None
         print(
-            f"  {name:28} {1e3 * median:#8.3g} ms ({1e3 * low:#.3g} to {1e3 * high:#.3g})  "
+            f"  {name:28} {1e3 * median:8.3g} ms ({1e3 * low:.3g} to {1e3 * high:.3g})  "
             f"{f'{ratio:5.2f} x best peer' if ratio else ''}  "
             f"{flop / median / rate:4.0%} of the matrix product"
         )
