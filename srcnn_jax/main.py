@@ -92,12 +92,12 @@ def run(config) -> None:
     name = config.name if training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
     given = weights.load(FLAGS.weights) if FLAGS.weights else None
-    result = train(config, folder, given) if training else test(config, folder, given)
+    result = (run_training if training else run_evaluation)(config, folder, given)
     if parallel.is_main_process():
         print(evaluate.format_table(result))
 
 
-def train(config, folder: str, given) -> dict[str, Any]:
+def run_training(config, folder: str, given) -> dict[str, Any]:
     """--mode=train: `train.train_and_evaluate`, from the given weights, if any."""
     from srcnn_jax import parallel, train, workdir
 
@@ -110,7 +110,7 @@ def train(config, folder: str, given) -> dict[str, Any]:
         sys.exit(128 + stop.signum)
 
 
-def test(config, folder: str, given) -> dict[str, Any]:
+def run_evaluation(config, folder: str, given) -> dict[str, Any]:
     """--mode=eval, of the given weights, or --mode=score; writes `eval.json`."""
     from srcnn_jax import datasets, evaluate, workdir
 

@@ -256,11 +256,11 @@ def create_steps(
     run = parallel.pmap_steps(step, devices)
     shard = jax.process_index(), jax.process_count()
     batches = create_batches(config, source, config.seed, steps, shard, cut_later=cut is not None)
-    batches = parallel.prefetch_to_devices(batches, parallel.local(devices))
-    if cut is None:
-        return lambda state, batch: run(state, batch, None), batches
-    pixels = parallel.replicate(source.pixels, parallel.local(devices))
-    return lambda state, batch: run(state, batch, pixels), batches
+    pixels = parallel.replicate(source.pixels, parallel.local(devices)) if cut else None
+    return (
+        lambda state, batch: run(state, batch, pixels),
+        parallel.prefetch_to_devices(batches, parallel.local(devices)),
+    )
 
 
 def create_cut(
