@@ -79,7 +79,7 @@ def create_steps(
     seeds = list(dict.fromkeys(each.seed for each in configs))
     which = np.array([seeds.index(each.seed) for each in configs])
     model = train.create_model(config)
-    cut = train.create_cut(config, source, device)
+    cut = train.create_cut(config, source, [device])
 
     def train_one(state, rate, batches, pixels):
         tx = optimizer.create_optimizer(

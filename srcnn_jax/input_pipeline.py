@@ -128,7 +128,7 @@ def batches(
       steps: a range of steps, from 0.
       steps_per_dispatch: k.
       shard: (index, count) of this process, which gets its equal part of every batch.
-      cut_later: whether to leave the pixels to `cut`, which a GPU does faster than this can.
+      cut_later: whether to leave the pixels to `cut`, on the devices, which is faster.
 
     Yields:
       {'input': (k, n, patch, patch, C), 'label': (k, n, label, label, C)}, float32 in 0..1, n
@@ -137,7 +137,7 @@ def batches(
     """
     tf = import_tensorflow()
     seeds = np.array([seed] if isinstance(seed, int) else seed, np.int64)
-    # The cores belong to the training step; a GPU leaves them idle, and is soon done with a step.
+    # The cores belong to the training step; places are little work, and a GPU soon needs the next.
     threads = min(4 if cut_later else len(seeds), parallel.available_cores())
     rows = _grid(source.heights, patch_size, stride)
     columns = _grid(source.widths, patch_size, stride)

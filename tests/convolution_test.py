@@ -122,11 +122,22 @@ def test_fold_is_the_transpose_of_unfold(windows):
 
 @pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (5, 3), (6, 3), (4, 5)])
 def test_toom_cook_is_a_correlation(outputs, taps):
-    a, g, b = convolution.toom_cook(outputs, taps)
+    a, g, b = map(np.array, convolution.toom_cook(outputs, taps))
     rng = np.random.default_rng(3)
     tile, kernel = rng.normal(size=outputs + taps - 1), rng.normal(size=taps)
     expected = np.correlate(tile, kernel, "valid")
     np.testing.assert_allclose(a @ ((g @ kernel) * (b @ tile)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_combine_is_a_matrix_product_and_so_is_its_gradient():
+    rng = np.random.default_rng(4)
+    matrix = ((1.0, 0.0, -2.0), (0.5, 3.0, 0.0))
+    x, y = rng.normal(size=(3, 2, 5)), rng.normal(size=(2, 2, 5))
+    combined, pull = jax.vjp(lambda x: convolution.combine(x, matrix), x.astype(np.float32))
+    np.testing.assert_allclose(combined, np.einsum("mn,nab->mab", matrix, x), rtol=1e-5, atol=1e-6)
+    (transposed,) = pull(y.astype(np.float32))
+    expected = np.einsum("mn,mab->nab", matrix, y)
+    np.testing.assert_allclose(transposed, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_tiling_of_the_usual_shapes():

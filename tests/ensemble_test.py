@@ -3,7 +3,6 @@
 import contextlib
 import pathlib
 import signal
-import types
 
 import jax
 import jax.extend
@@ -46,8 +45,11 @@ def noise() -> dict[str, np.ndarray]:
 
 
 def create_run(configs):
+    """For batches, as of images too large for the device, rather than places to cut them at."""
     source = train.load_data(configs[0]).source
-    return ensemble_run.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "MOST_BYTES", 0)
+        return ensemble_run.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
 
 
 @pytest.mark.parametrize("precondition", [False, True])
@@ -80,18 +82,17 @@ def test_at_once_as_one_by_one(configs, precondition):
             )
 
 
-def test_patches_cut_on_the_device_are_each_network_s_own(configs, monkeypatch):
-    """As on a GPU: the same losses as with the patches that tf.data cuts."""
+def test_patches_cut_by_tf_are_each_network_s_own(configs, monkeypatch):
+    """Those of images that are too large for the device."""
     source, cpu = train.load_data(configs[0]).source, jax.local_devices()[0]
 
     def losses():
         run, batches = ensemble_run.create_steps(configs, source, cpu, range(STEPS))
         return run(ensemble_run.create_states(configs), next(batches))[1]
 
-    cut_by_tf = losses()
-    create, gpu = train.create_cut, types.SimpleNamespace(platform="gpu")
-    monkeypatch.setattr(train, "create_cut", lambda *arguments: create(*arguments[:2], gpu))
-    np.testing.assert_allclose(losses(), cut_by_tf, rtol=1e-5)
+    cut_by_jax = losses()
+    monkeypatch.setattr(train, "MOST_BYTES", 0)
+    np.testing.assert_allclose(losses(), cut_by_jax, rtol=1e-5)
 
 
 def test_eigenvectors_are_computed_in_a_branch_only(configs):
