@@ -246,11 +246,12 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
         start = index * strip_rows
         x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
         row, column = inside[0] - reach + start, inside[1] - reach
-        for (kernel, bias), (border, extent) in zip(hidden, borders, strict=False):
+        for (kernel, bias), own, following in zip(hidden, borders[:-1], borders[1:], strict=True):
             row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
             relu = functools.partial(_bias_and_relu, bias)
             x = convolution.convolve(x, kernel, 1, finish=relu)
-            x = _zero_outside(x, (row, column), border, extent, inside)
+            if own != following:  # a pointwise layer's output has the same zeros
+                x = _zero_outside(x, (row, column), *own, inside)
         product = last_matrix @ x.reshape(x.shape[0], -1)
         taps = product.reshape(size, size * channels, *x.shape[1:])
         windows = Windows(convolution.COLUMNS, columns, size, x.shape[2], 1 - size)
