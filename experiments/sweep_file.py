@@ -239,10 +239,13 @@ def trial_name(fields: Mapping[str, Any], seed: int | None = None) -> str:
 
 
 def short(field: str, fields: Mapping[str, Any]) -> str:
-    """The last word of a field's name, if no other field has it."""
-    last = field.rpartition(".")[2]
-    alike = [other for other in fields if other.rpartition(".")[2] == last]
-    return last if len(alike) == 1 else field
+    """The last word of a field's name, or of each that vary together, if no other has it."""
+
+    def last(name: str) -> str:
+        return ",".join(part.rpartition(".")[2] for part in name.split(","))
+
+    alike = [other for other in fields if last(other) == last(field)]
+    return last(field) if len(alike) == 1 else field
 
 
 def _values(grid: Any) -> dict[str, dict[str, dict[str, Any]]]:

@@ -19,9 +19,9 @@ def rows(study: optuna.Study) -> list[dict[str, Any]]:
     """A row for each point, the best first, those without a result last.
 
     Returns:
-      {'fields': text by field, 'params', 'multiply_adds', 'values': one for each seed, 'seconds':
-      of a run on average, 'front': its place on the Pareto front if it is there, 'notes': what went
-      otherwise}. A point that has not begun is not there.
+      {'fields': text by field, 'params', 'multiply_adds', 'seeds', 'values': one for each seed,
+      'seconds': of a run on average, 'front': its place on the Pareto front if it is there,
+      'notes': what went otherwise}. A point that has not begun is not there.
     """
     points: dict[tuple, dict[str, Any]] = {}
     for trials in tasks(study).values():
@@ -37,13 +37,17 @@ def rows(study: optuna.Study) -> list[dict[str, Any]]:
                 "multiply_adds": trial.user_attrs.get("multiply_adds"),
                 "values": [],
                 "seconds": 0.0,
+                "seeds": set(),
                 "front": None,
                 "notes": [],
             },
         )
         if trial.state == TrialState.COMPLETE:
-            row["values"] += trial.user_attrs["values"]
-            row["seconds"] += trial.user_attrs["seconds"]
+            # A search may draw a point twice; its runs are those of the first.
+            if not row["seeds"] & set(trial.user_attrs["seeds"]):
+                row["values"] += trial.user_attrs["values"]
+                row["seconds"] += trial.user_attrs["seconds"]
+                row["seeds"] |= set(trial.user_attrs["seeds"])
         elif trial.state == TrialState.PRUNED:
             step, psnr = max(trial.intermediate_values.items())
             row["notes"].append(f"pruned at step {step}, {psnr:.2f} dB")

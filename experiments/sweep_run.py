@@ -185,6 +185,7 @@ def start_jobs(choices: argparse.Namespace) -> None:
     logs = choices.workdir.absolute() / "slurm"
     if choices.dry_run or not sweep_slurm.available():
         print(sweep_slurm.script([*COMMAND, *one_worker(choices)], choices.slurm, parameters, logs))
+        print(f"# before sbatch: mkdir -p {shlex.quote(str(logs))}")
         if not choices.dry_run:
             print("# there is no SLURM on this machine: this is what sbatch would be given")
         return

@@ -11,6 +11,8 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from experiments.sweep_file import ROOT
 
+MINUTES = 240  # of a job, if --slurm_set=time says nothing; submitit's own 5 end in the first run
+
 
 class Worker:
     """What a job does. At its time limit it puts itself into the queue again.
@@ -59,4 +61,5 @@ def _all(parameters: Mapping[str, Any]) -> dict[str, Any]:
     other = {name: value for name, value in parameters.items() if name not in known}
     own = {name: value for name, value in parameters.items() if name in known}
     setup = [f"cd {shlex.quote(str(ROOT))}"]
-    return {"job_name": "sweep", "setup": setup, "additional_parameters": other} | own
+    defaults = {"job_name": "sweep", "time": MINUTES, "setup": setup}
+    return {**defaults, "additional_parameters": other, **own}

@@ -50,7 +50,11 @@ def open_storage(where: str, heartbeat: int) -> optuna.storages.BaseStorage:
         pathlib.Path(where).absolute().parent.mkdir(parents=True, exist_ok=True)
         backend = JournalFileBackend(where)
         return optuna.storages.JournalStorage(backend)
-    url = sqlalchemy.make_url(where)
+    try:
+        url = sqlalchemy.make_url(where)
+    except sqlalchemy.exc.ArgumentError as error:
+        known = "postgresql+psycopg://USER@HOST/DATABASE"
+        raise ValueError(f"--storage {where} is no URL such as {known}") from error
     sqlite = url.get_backend_name() == "sqlite"
     if sqlite and url.database:
         pathlib.Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +104,8 @@ def open_study(sweep: Sweep, storage: optuna.storages.BaseStorage) -> optuna.Stu
         if before.get(name) != now.get(name):
             raise ValueError(
                 f"the storage holds the study {sweep.name!r} with {name} {before.get(name)}, not "
-                f"{now.get(name)}: name another --workdir, or delete the study (finished trials "
-                "are not trained again: their folders stay)"
+                f"{now.get(name)}: give the sweep's file another name, or name another --workdir, "
+                "and --storage if you name one (what is finished here is not trained again)"
             )
     if "sweep" not in study.user_attrs:
         study.set_user_attr("sweep", now)

@@ -249,11 +249,11 @@ def test_the_metric_is_one_that_is_measured(metric, words, tmp_path):
             sweep_file._check_configs(configs, read.dataset, read.metric)
 
 
-@pytest.mark.parametrize("name", ["filters", "budget"])
+@pytest.mark.parametrize("name", ["filters", "budget", "budget_check"])
 def test_the_sweeps_that_come_with_it(name):
     path = ROOT / "experiments" / "sweeps" / f"{name}.py"
     read = sweep_file.read(path)
-    assert len(read.tasks) == {"filters": 27, "budget": 60}[name]
+    assert len(read.tasks) == {"filters": 27, "budget": 60, "budget_check": 24}[name]
     if name == "budget":
         from srcnn_jax.architecture import weight_count
 
@@ -277,6 +277,8 @@ def test_fields_may_be_coupled(tmp_path):
         "kernel_sizes=5-3,features=8,seed=1",
     ]
     assert read.fields(read.points[1]) == {"model.kernel_sizes": (5, 3), "model.features": (8,)}
+    names = ["model.kernel_sizes,model.features", "seed"]
+    assert [sweep_file.short(name, names) for name in names] == ["kernel_sizes,features", "seed"]
 
 
 def test_random_points_are_always_the_same(tmp_path):
@@ -579,6 +581,10 @@ def test_table_and_best_by_hand(tmp_path):
             trial.set_user_attr("values", [score])
             trial.set_user_attr("seconds", 10.0 * sizes[1])
             study.tell(trial, score)
+    # A search may draw a point twice: the same runs, found finished.
+    again = next(t for t in study.get_trials() if t.value == scores[1, 0])
+    again.user_attrs = {**again.user_attrs, "key": "trial 9"}
+    study.add_trial(again)
     sweep_report.write(read, study, tmp_path)
     assert (tmp_path / "table.csv").read_text().splitlines() == [
         "kernel_sizes,multiply-adds,PSNR on set5,runs,seconds,front,notes",
@@ -605,6 +611,7 @@ def test_slurm(tmp_path, monkeypatch):
     ):
         assert line in script.splitlines()
     assert f"-m experiments.sweep study.py --workdir={tmp_path}" in script
+    assert "#SBATCH --time=240" in sweep_slurm.script(command, 3, {}, tmp_path).splitlines()
 
     for program in ("srun", "sbatch"):
         path = write(tmp_path, f'#!/bin/sh\ncp "$1" {tmp_path}/given; echo job 77\n', program)
@@ -621,6 +628,11 @@ def test_slurm(tmp_path, monkeypatch):
     assert again.function._work is sweep_run.work
 
 
+def test_a_storage_s_url_that_is_none():
+    with pytest.raises(ValueError, match="--storage my-sql://x is no URL"):
+        sweep_trials.open_storage("my-sql://x", 60)
+
+
 def test_sqlite_is_for_one_machine(capsys):
     with pytest.raises(SystemExit) as stop:
         sweep.parse(["study.py", "--workdir=out", "--slurm=2"])
@@ -633,6 +645,13 @@ def test_sqlite_is_for_one_machine(capsys):
 def test_workers_share_the_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert commands.list_gpus() == ["2", "3"]
+    mine = os.sched_getaffinity(0)
+    for index, gpu in enumerate("232"):
+        with commands.share(index, 3, ["2", "3"]) as environment:
+            assert environment["CUDA_VISIBLE_DEVICES"] == gpu
+            assert environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"  # two share one
+            assert len(os.sched_getaffinity(0)) == max(1, len(range(index, len(mine), 3)))
+    assert os.sched_getaffinity(0) == mine
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert commands.list_gpus() == []

@@ -2,7 +2,7 @@
 
     python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR --workers=2
 
-1,000 steps, 64,000 patches: an hour and a half on two cores. The largest of the nine networks has
+1,000 steps, 64,000 patches: some two hours on two cores. The largest of the nine networks has
 62 times the multiply-adds of the smallest.
 """
 
