@@ -67,11 +67,11 @@ RECORDS = {
         {
             "data.patch_size": 33,
             "train.batch_size": 128,
-            "train.steps": 1320,
+            "train.steps": 1150,
             "optimizer.warmup_steps": 100,
             "optimizer.learning_rate": 5e-4,
         },
-        "9-5-5, valid, 128 patches of 33, 1,320 steps, half the rate",
+        "9-5-5, valid, 128 patches of 33, 1,150 steps, half the rate",
     ),
 }
 
