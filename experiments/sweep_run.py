@@ -1,6 +1,7 @@
 """What `experiments.sweep` does once it has read its command line."""
 
 import argparse
+import pathlib
 import shlex
 import subprocess
 import sys
@@ -55,10 +56,9 @@ def run(choices: argparse.Namespace) -> None:
     sweep = sweep_file.read(choices.sweep)
     if choices.vmap > 1 and sweep.searching:
         raise ValueError("--vmap is for GRID and RANDOM: a search draws its points one by one")
-    if choices.slurm:
-        start_jobs(choices)
-        return
     if choices.dry_run:
+        if choices.slurm:
+            print_job(choices)
         print(plan(sweep))
         return
     choices.workdir.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,9 @@ def run(choices: argparse.Namespace) -> None:
         # Without a METRIC on one, a sweep may be of the sample.
         data = sweep.config.data
         commands.check_data(data.train, sweep.config.eval.datasets, data.dir)
+    if choices.slurm:
+        start_jobs(choices)
+        return
     if choices.workers > 1:
         start_workers(choices)
         return
@@ -177,17 +180,27 @@ def duration(seconds: float) -> str:
 
 
 def start_jobs(choices: argparse.Namespace) -> None:
-    """Submits workers to SLURM, or prints the script if that is asked for or there is no SLURM."""
+    """Submits workers to SLURM, or prints what sbatch would be given if there is no SLURM."""
+    if not sweep_slurm.available():
+        print_job(choices)
+        print("# there is no SLURM on this machine: this is what sbatch would be given")
+        return
+    parameters, logs = _job(choices)
+    jobs = sweep_slurm.submit(work, one_worker(choices), choices.slurm, parameters, logs)
+    print(f"submitted {', '.join(jobs)}; logs in {logs}")
+
+
+def print_job(choices: argparse.Namespace) -> None:
+    """Prints a script for sbatch."""
+    parameters, logs = _job(choices)
+    print(sweep_slurm.script([*COMMAND, *one_worker(choices)], choices.slurm, parameters, logs))
+    print(f"# before sbatch: mkdir -p {shlex.quote(str(logs))}")
+
+
+def _job(choices: argparse.Namespace) -> tuple[dict[str, int | str], pathlib.Path]:
+    """What sbatch is told, and the folder of the logs."""
     parameters = {
         name: int(value) if value.isdigit() else value
         for name, _, value in (setting.partition("=") for setting in choices.slurm_set)
     }
-    logs = choices.workdir.absolute() / "slurm"
-    if choices.dry_run or not sweep_slurm.available():
-        print(sweep_slurm.script([*COMMAND, *one_worker(choices)], choices.slurm, parameters, logs))
-        print(f"# before sbatch: mkdir -p {shlex.quote(str(logs))}")
-        if not choices.dry_run:
-            print("# there is no SLURM on this machine: this is what sbatch would be given")
-        return
-    jobs = sweep_slurm.submit(work, one_worker(choices), choices.slurm, parameters, logs)
-    print(f"submitted {', '.join(jobs)}; logs in {logs}")
+    return parameters, choices.workdir.absolute() / "slurm"

@@ -623,6 +623,14 @@ def test_slurm(tmp_path, monkeypatch):
     assert "#SBATCH --array=0-2%3" in (tmp_path / "given").read_text()
     from submitit.core import utils
 
+    # The command itself fills the storage first.
+    (tmp_path / "given").unlink()
+    path = write(tmp_path, GRID)
+    given = [str(path), f"--workdir={tmp_path}", "--slurm=2", f"--storage={tmp_path / 'a.log'}"]
+    assert sweep_run.main(sweep.parse(given)) == 0
+    assert (tmp_path / "given").exists()
+    assert len(study_of(f"{tmp_path / 'a.log'}").trials) == 6
+
     pickled = utils.DelayedSubmission.load(tmp_path / "slurm" / "77_0_submitted.pkl")
     again = pickled.function.checkpoint()
     assert again.function._work is sweep_run.work
