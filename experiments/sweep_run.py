@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import subprocess
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 
@@ -59,7 +60,7 @@ def run(choices: argparse.Namespace) -> None:
     if choices.dry_run:
         if choices.slurm:
             print_job(choices)
-        print(plan(sweep))
+        print(textwrap.indent(plan(sweep), "# " if choices.slurm else ""))  # of the script
         return
     choices.workdir.mkdir(parents=True, exist_ok=True)
     storage = sweep_trials.open_storage(choices.storage, choices.heartbeat)

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
@@ -196,20 +197,17 @@ def mean(tree: Any, axis_name: str | None) -> Any:
         return x[0] / count
 
     tree = jax.tree.map(mean_of_axis, tree)
-    if axis_name is None:
+    if axis_name is None or jax.lax.axis_size(axis_name) == 1:
         return tree
     # As one vector, because a collective costs its latency, however short the array. Written piece
     # by piece: of a concatenation, XLA asks for every number which piece it is of, and adds up the
-    # parts only then (a tenth of a step of 9-5-5).
-    leaves, structure = jax.tree.flatten(tree)
-    ends = np.cumsum([leaf.size for leaf in leaves])
-    vector = jnp.zeros(ends[-1], jnp.result_type(*leaves))
-    for leaf, end in zip(leaves, ends.tolist(), strict=True):
-        vector = vector.at[end - leaf.size : end].set(leaf.ravel())
-    vector = mean_of_axis(jax.lax.all_gather(vector, axis_name))
-    pieces = jnp.split(vector, ends[:-1].tolist())
-    pieces = [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves, strict=True)]
-    return jax.tree.unflatten(structure, pieces)
+    # parts only then (a seventh of a step of 9-5-5 on a CPU).
+    leaves, (_, unravel) = jax.tree.leaves(tree), ravel_pytree(tree)
+    vector, start = jnp.zeros(sum(leaf.size for leaf in leaves), jnp.result_type(*leaves)), 0
+    for leaf in leaves:
+        vector = vector.at[start : start + leaf.size].set(leaf.ravel())
+        start += leaf.size
+    return unravel(mean_of_axis(jax.lax.all_gather(vector, axis_name)))
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
