@@ -650,9 +650,8 @@ def test_sqlite_is_for_one_machine(capsys):
     assert choices.storage == str(pathlib.Path("a.log").absolute())
 
 
-def test_workers_share_the_gpus(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert commands.list_gpus() == ["2", "3"]
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are shared on Linux alone")
+def test_shares_of_the_machine():
     mine = os.sched_getaffinity(0)
     for index, gpu in enumerate("232"):
         with commands.share(index, 3, ["2", "3"]) as environment:
@@ -660,6 +659,11 @@ def test_workers_share_the_gpus(monkeypatch):
             assert environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"  # two share one
             assert len(os.sched_getaffinity(0)) == max(1, len(range(index, len(mine), 3)))
     assert os.sched_getaffinity(0) == mine
+
+
+def test_workers_share_the_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert commands.list_gpus() == ["2", "3"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert commands.list_gpus() == []
