@@ -2,14 +2,15 @@
 
 The authors used public MATLAB code: their own for PSNR, Wang's for SSIM, the package MeTriX MuX 1.1
 (Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. The paper is silent, but
-with these definitions its rows come out to the last digit: experiments/results/metrics.md. What is
-imported inside a function takes a quarter of a second, and a training need not wait for it.
+with these definitions its rows come out to the last digit: experiments/results/metrics.md. SciPy
+imports its parts as they are used, each a quarter of a second that a training need not wait for; so
+is what is imported inside a function.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 Metric = Callable[..., float]  # (reference, image, peak=255.0)
 
@@ -337,11 +338,9 @@ def wpsnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> floa
     Raises:
       ValueError: if the shapes differ.
     """
-    from scipy.signal import fftconvolve
-
     x, y = _prepare(reference, image, peak, "wpsnr")
     taps = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(_contrast_sensitivity())).real)
-    error = fftconvolve(x - y, taps, mode="same")
+    error = scipy.signal.fftconvolve(x - y, taps, mode="same")
     return _decibels(255**2, 0 if np.array_equal(x, y) else np.mean(error**2))
 
 

@@ -20,6 +20,7 @@ Restore = Callable[[int, np.ndarray], np.ndarray]
 PANEL_ROWS = 512  # at most, of what a device restores at a time; the result does not change
 LEAST_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
 PANEL_COLUMNS = 256, 512  # in the matrix-product form, which compiles for these alone
+XLA_COLUMNS = 2048  # at most, in the other form: a panel takes up to 1 GB of a GPU
 STRIP_ROWS = 24, 12  # of a panel's activations at a time, with a pointwise middle and without
 PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
 
@@ -56,7 +57,8 @@ def predict(
     matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
 
-    columns = _panel_columns(width) if matmul else -(-width // 256) * 256  # few to compile for
+    # Few shapes to compile for.
+    columns = _panel_columns(width) if matmul else min(-(-width // 256) * 256, XLA_COLUMNS)
     across = -(-width // columns)
     halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
     strip = _strip_rows(sizes)
@@ -69,20 +71,28 @@ def predict(
     panel_of = _matmul_panel if matmul else _xla_panel
     run = parallel.pmap_parts(panel_of, devices, paddings=paddings)
     layers = [(layer["kernel"], layer["bias"]) for layer in weights.layers]
+    layers = parallel.replicate(layers, list(devices))
     out = np.empty(image.shape, np.float32)
-    while group := list(itertools.islice(corners, len(devices))):
-        padded = group + [(height, 0)] * (len(devices) - len(group))  # nothing to do for the rest
-        panels = [
-            _canvas(
-                image, (top - reach, left - reach), (most + 2 * reach, columns + 2 * reach), margin
-            )
-            for top, left in padded
-        ]
-        inside = [[top, left, height, width, rows] for top, left in padded]
-        results = run(layers, np.stack(panels), np.asarray(inside))
+
+    def write(group: Sequence[tuple[int, int]], results: jax.Array) -> None:
         for (top, left), result in zip(group, np.asarray(results), strict=False):
             part = out[top : top + rows, left : left + columns]
             part[:] = result[: part.shape[0], : part.shape[1]]
+
+    shape = most + 2 * reach, columns + 2 * reach, image.shape[2]
+    before = None
+    while group := list(itertools.islice(corners, len(devices))):
+        padded = group + [(height, 0)] * (len(devices) - len(group))  # nothing to do for the rest
+        panels = np.zeros((len(devices), *shape), np.float32)
+        for panel, (top, left) in zip(panels, padded, strict=True):
+            _fill(panel, image, (top - reach, left - reach), margin)
+        inside = [[top, left, height, width, rows] for top, left in padded]
+        results = run(layers, panels, np.asarray(inside))
+        if before:  # while the devices are at work
+            write(*before)
+        before = group, results
+    if before:
+        write(*before)
     return out
 
 
@@ -124,7 +134,8 @@ def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]
             patches = np.zeros(shape, np.float32)
             for patch, (top, left) in zip(patches, batch, strict=False):
                 patch[:] = padded[top : top + shape[1], left : left + shape[2]]
-            restored = np.asarray(apply({"params": weights.params}, patches))
+            with jax.default_matmul_precision("highest"):  # GPUs and TPUs round otherwise
+                restored = np.asarray(apply({"params": weights.params}, patches))
             for patch, (top, left) in zip(restored, batch, strict=False):
                 total[top : top + size[0], left : left + size[1]] += patch
                 count[top : top + size[0], left : left + size[1]] += 1
@@ -133,19 +144,17 @@ def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]
     return PATCH - 1 + margin, restore
 
 
-def _canvas(
-    image: np.ndarray, corner: tuple[int, int], size: tuple[int, int], margin: int
-) -> np.ndarray:
-    """A rectangle of the image inside its frame: `margin` replicated pixels and zeros beyond."""
-    canvas = np.zeros((*size, image.shape[2]), np.float32)
-    inside, sources = [], []
-    for begin, length, extent in zip(corner, size, image.shape, strict=False):
+def _fill(panel: np.ndarray, image: np.ndarray, corner: tuple[int, int], margin: int) -> None:
+    """Copies a rectangle of the image inside its frame, `margin` replicated pixels, into zeros."""
+    inside, real, missing = [], [], []
+    for begin, length, extent in zip(corner, panel.shape, image.shape[:2], strict=False):
         first = max(begin, -margin)
         last = max(first, min(begin + length, extent + margin))
         inside.append(slice(first - begin, last - begin))
-        sources.append(np.clip(np.arange(first, last), 0, extent - 1))
-    canvas[tuple(inside)] = image[np.ix_(*sources)]
-    return canvas
+        real.append(slice(max(first, 0), max(first, 0, min(last, extent))))
+        missing.append((max(-first, 0), max(last - extent, 0)))
+    part = image[tuple(real)]
+    panel[tuple(inside)] = np.pad(part, (*missing, (0, 0)), mode="edge") if margin else part
 
 
 def _panel_columns(width: int) -> int:
@@ -208,7 +217,7 @@ def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
 
 
 def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
-    """XLA's own convolutions: (rows + 2 reach, columns + 2 reach, C) to (rows, columns, C).
+    """The form for GPU and TPU: (rows + 2 reach, columns + 2 reach, C) to (rows, columns, C).
 
     `inside` is [image row and column of the panel's first pixel, height and width of the image,
     rows to compute].
@@ -216,7 +225,7 @@ def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
     x = panel[None]
     for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
-        x = convolution.convolve_plain(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
+        x = convolution.convolve_xla(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
         if border:
             x = jax.nn.relu(x)
         corner = inside[0] - border, inside[1] - border

@@ -177,10 +177,10 @@ def losses(workdir) -> dict[int, float]:
 
 
 def test_a_job_that_lost_a_process_ends_as_if_one_had_trained(tiny_config, tmp_path):
-    """Four processes, of which the first is killed; two, of which one is told to stop; then one."""
+    """Of four processes the first is killed, of two the second; two are told to stop; then one."""
     changed = {
         "name": "x3",
-        "train.steps": 120,
+        "train.steps": 180,
         "train.batch_size": 32,
         "train.microbatch_size": 1,
         "train.steps_per_dispatch": 4,
@@ -199,21 +199,25 @@ def test_a_job_that_lost_a_process_ends_as_if_one_had_trained(tiny_config, tmp_p
         config.append(f"--config.{field}={text}")
     train.train_and_evaluate(tiny_config, str(whole))
 
-    started = start_all(config, 4, by_flags)
-    wait_for_step(shared, 20)
-    started[0].kill()  # with it dies the service that the others keep in touch by
-    killed, *others = end_all(started)
-    assert killed[0] == -signal.SIGKILL
-    for code, out, err in others:
-        assert code not in (0, -signal.SIGKILL)
-        assert {line for line in err.splitlines() if "rror" in line} == {
-            f"error: {last_words.LOST}"
-        }
-        assert "stack trace" not in err
-        assert out == ""  # only process 0 speaks
+    lost = 0
+    # With the first dies the service that the others keep in touch by.
+    for count, victim, launcher in ((4, 0, by_flags), (2, 1, by_slurm)):
+        started = start_all(config, count, launcher)
+        wait_for_step(shared, lost + 20)
+        started[victim].kill()
+        ended = end_all(started)
+        assert ended.pop(victim)[0] == -signal.SIGKILL
+        for code, out, err in ended:
+            assert code not in (0, -signal.SIGKILL)
+            assert {line for line in err.splitlines() if "rror" in line} == {
+                f"error: {last_words.LOST}"
+            }
+            assert "stack trace" not in err
+            assert victim == 1 or out == ""  # only process 0 speaks
+        assert saved(shared)[-1] > lost
+        lost = saved(shared)[-1]
+        assert lost < tiny_config.train.steps
 
-    lost = saved(shared)[-1]
-    assert lost < tiny_config.train.steps
     started = start_all(config, 2, by_slurm)
     wait_for_step(shared, lost + 20)
     started[1].send_signal(signal.SIGTERM)
