@@ -19,7 +19,7 @@ Restore = Callable[[int, np.ndarray], np.ndarray]
 
 PANEL_ROWS = 512  # at most, of what a device restores at a time; the result does not change
 LEAST_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
-PANEL_COLUMNS = 256, 512  # in the matrix-product form, which compiles for these alone
+PANEL_COLUMNS = 256, 384, 512  # in the matrix-product form, which compiles for these alone
 XLA_COLUMNS = 2048  # at most, in the other form: a panel takes up to 1 GB of a GPU
 STRIP_ROWS = 24, 12  # of a panel's activations at a time, with a pointwise middle and without
 PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
@@ -64,8 +64,9 @@ def predict(
     strip = _strip_rows(sizes)
     most = -(-(panel_rows + halo) // strip) * strip - halo
     shares = len(devices) // math.gcd(len(devices), across)  # so that all devices have as much
-    down = max(-(-height // most), min(shares, height // LEAST_ROWS))
-    rows = -(-height // down)
+    down = -(-height // most)
+    down = max(down, min(-(-down // shares) * shares, height // LEAST_ROWS))
+    rows = -(-(-(-height // down) + halo) // strip) * strip - halo  # whole strips
     corners = itertools.product(range(0, height, rows), range(0, width, columns))
 
     panel_of = _matmul_panel if matmul else _xla_panel
@@ -79,6 +80,8 @@ def predict(
             part = out[top : top + rows, left : left + columns]
             part[:] = result[: part.shape[0], : part.shape[1]]
 
+    if not matmul and down > 1:  # which computes whole panels, needed or not
+        most = -(-rows // LEAST_ROWS) * LEAST_ROWS
     shape = most + 2 * reach, columns + 2 * reach, image.shape[2]
     before = None
     while group := list(itertools.islice(corners, len(devices))):
