@@ -57,16 +57,7 @@ def predict(
     matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
 
-    # Few shapes to compile for.
-    columns = _panel_columns(width) if matmul else min(-(-width // 256) * 256, XLA_COLUMNS)
-    across = -(-width // columns)
-    halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
-    strip = _strip_rows(sizes)
-    most = -(-(panel_rows + halo) // strip) * strip - halo
-    shares = len(devices) // math.gcd(len(devices), across)  # so that all devices have as much
-    down = -(-height // most)
-    down = max(down, min(-(-down // shares) * shares, height // LEAST_ROWS))
-    rows = -(-(-(-height // down) + halo) // strip) * strip - halo  # whole strips
+    rows, columns, room = _layout(height, width, sizes, panel_rows, len(devices), matmul)
     corners = itertools.product(range(0, height, rows), range(0, width, columns))
 
     panel_of = _matmul_panel if matmul else _xla_panel
@@ -80,9 +71,7 @@ def predict(
             part = out[top : top + rows, left : left + columns]
             part[:] = result[: part.shape[0], : part.shape[1]]
 
-    if not matmul and down > 1:  # which computes whole panels, needed or not
-        most = -(-rows // LEAST_ROWS) * LEAST_ROWS
-    shape = most + 2 * reach, columns + 2 * reach, image.shape[2]
+    shape = room + 2 * reach, columns + 2 * reach, image.shape[2]
     before = None
     while group := list(itertools.islice(corners, len(devices))):
         padded = group + [(height, 0)] * (len(devices) - len(group))  # nothing to do for the rest
@@ -158,6 +147,26 @@ def _fill(panel: np.ndarray, image: np.ndarray, corner: tuple[int, int], margin:
         missing.append((max(-first, 0), max(last - extent, 0)))
     part = image[tuple(real)]
     panel[tuple(inside)] = np.pad(part, (*missing, (0, 0)), mode="edge") if margin else part
+
+
+def _layout(
+    height: int, width: int, sizes: Sequence[int], panel_rows: int, devices: int, matmul: bool
+) -> tuple[int, int, int]:
+    """How an image is cut into panels: their rows and columns, and the rows that each has room for.
+
+    The room and the columns are what is compiled for, so they take few values.
+    """
+    columns = _panel_columns(width) if matmul else min(-(-width // 256) * 256, XLA_COLUMNS)
+    halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
+    strip = _strip_rows(sizes)
+    room = -(-(panel_rows + halo) // strip) * strip - halo
+    shares = devices // math.gcd(devices, -(-width // columns))  # so that all have as much to do
+    down = -(-height // room)
+    down = max(down, min(-(-down // shares) * shares, height // LEAST_ROWS))
+    rows = -(-(-(-height // down) + halo) // strip) * strip - halo  # whole strips
+    if not matmul and down > 1:  # strips beyond the rows are left out, but not by XLA's form
+        room = -(-rows // LEAST_ROWS) * LEAST_ROWS
+    return rows, columns, room
 
 
 def _panel_columns(width: int) -> int:
