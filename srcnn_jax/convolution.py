@@ -34,7 +34,6 @@ for 5 rows, 21 instead of 45 for 9. With these points, rounding stays at that of
 """
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -133,10 +132,10 @@ def _zeros_around(x: jax.Array, windows: Windows, before: int, after: int) -> ja
     parts = [x]
     if before > 0:
         shape[windows.axis] = before * windows.unit
-        parts.insert(0, jnp.zeros(shape))
+        parts.insert(0, jnp.zeros(shape, x.dtype))
     if after > 0:
         shape[windows.axis] = after * windows.unit
-        parts.append(jnp.zeros(shape))
+        parts.append(jnp.zeros(shape, x.dtype))
     return jnp.concatenate(parts, windows.axis) if len(parts) > 1 else x
 
 
@@ -288,23 +287,28 @@ def convolve_xla(
       where the output is folded, whose sums would lose bits.
     """
     kh, kw, c_in, c_out = kernel.shape
-    around = (0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)
-    rows, columns = x.shape[1] + 2 * padding[0] - kh + 1, x.shape[2] + 2 * padding[1] - kw + 1
-    taps = list(itertools.product(range(kh), range(kw)))
-    kernels = kernel.reshape(len(taps), c_in, c_out)
-    # With the taps first, windows and blocks are contiguous.
-    if c_in <= FEW or len(taps) == 1:
-        x = jnp.pad(x, around)
-        windows = jnp.stack([x[:, a : a + rows, b : b + columns] for a, b in taps])
-        return jnp.einsum("tnhwc,tco->nhwo", windows, kernels, precision=precision)
+    height, width = x.shape[1:3]
+    rows, columns = height + 2 * padding[0] - kh + 1, width + 2 * padding[1] - kw + 1
+    if kh == kw == 1:
+        x = jnp.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
+        return jnp.einsum("nhwc,co->nhwo", x, kernel[0, 0], precision=precision)
+    if c_in <= FEW:
+        x = x.transpose(3, 0, 1, 2)  # to `unfold`, patches are channels
+        x = unfold(x, Windows(COLUMNS, width, kw, columns, -padding[1]))
+        x = unfold(x, Windows(ROWS, height, kh, rows, -padding[0]))
+        return jnp.einsum("cbanhw,abco->nhwo", x, kernel, precision=precision)
     if c_out <= FEW:
         wide = jnp.promote_types(x.dtype, jnp.float32)
         y = jnp.einsum(
-            "nhwc,tco->tonhw", x, kernels, precision=precision, preferred_element_type=wide
+            "nhwc,abco->oabnhw",
+            x,
+            kernel[::-1, ::-1],  # folding flips
+            precision=precision,
+            preferred_element_type=wide,
         )
-        y = jnp.pad(y, ((0, 0), (0, 0), *around[:3]))
-        blocks = [y[t, ..., a : a + rows, b : b + columns] for t, (a, b) in enumerate(taps)]
-        return jnp.moveaxis(functools.reduce(jnp.add, blocks), 0, -1)
+        y = fold(y, Windows(COLUMNS, columns, kw, width, padding[1] - kw + 1))
+        y = fold(y, Windows(ROWS, rows, kh, height, padding[0] - kh + 1))
+        return y.transpose(1, 2, 3, 0)
     return convolve_plain(x, kernel, padding, precision)
 
 
