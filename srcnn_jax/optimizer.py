@@ -36,11 +36,15 @@ def create_schedule(
         raise ValueError(f"optimizer.warmup_steps is 0 or more, not {config.warmup_steps}")
     peak = config.learning_rate * (label_values / 2 if config.rate_unit == "euclidean" else 1.0)
     warmup = min(config.warmup_steps, steps // 2)
-    if config.schedule == "constant":
-        return optax.schedules.warmup_constant_schedule(0.0 if warmup else peak, peak, warmup)
-    return optax.schedules.warmup_cosine_decay_schedule(
-        0.0 if warmup else peak, peak, warmup, steps
+    decay = (
+        optax.schedules.constant_schedule(peak)
+        if config.schedule == "constant"
+        else optax.schedules.cosine_decay_schedule(peak, steps - warmup)
     )
+    if not warmup:
+        return decay
+    rise = optax.schedules.linear_schedule(0.0, peak, warmup)
+    return optax.schedules.join_schedules([rise, decay], [warmup])
 
 
 def create_optimizer(
