@@ -191,7 +191,7 @@ def _train(
             )
             for index, network in well.items()
         ]
-        progress.psnr = statistics.mean(psnr)
+        progress.measured(step, statistics.mean(psnr))
 
     unit = config.copy_and_resolve_references()
     unit.optimizer.learning_rate = 1.0  # the schedule is proportional to it

@@ -13,9 +13,8 @@ class Progress:
       steps: length of the training.
       batch_size: patches of a step.
       every: steps between two lines on a pipe.
-      dataset: what `psnr` is measured on.
+      dataset: what PSNR is measured on.
       silent: whether to print nothing (all processes but the first).
-      psnr: newest mean PSNR in dB.
       seconds, waited: time since the start, and how much of it the devices had no data.
     """
 
@@ -24,11 +23,12 @@ class Progress:
     every: int
     dataset: str
     silent: bool = False
-    psnr: float = math.nan
     seconds: float = 0.0
     waited: float = 0.0
     _counted: int = 0  # steps that the rate is computed from, and their seconds
     _counted_seconds: float = 0.0
+    _psnr: float = math.nan  # newest mean in dB, and the step after which it was measured
+    _measured_at: int = 0
 
     def add(self, steps: int, seconds: float, waited: float) -> None:
         """Counts a dispatch; the first one compiles, and says nothing of the rate."""
@@ -38,6 +38,10 @@ class Progress:
         self.seconds += seconds
         self.waited += waited
 
+    def measured(self, step: int, psnr: float) -> None:
+        """Takes a new mean PSNR in dB."""
+        self._measured_at, self._psnr = step, psnr
+
     def show(self, step: int, loss: float, last: bool = False) -> None:
         """Prints the state after `step` updates, if it is time to."""
         live = sys.stdout.isatty()
@@ -46,7 +50,10 @@ class Progress:
         words = [f"step {step:>{len(str(self.steps))}}/{self.steps}"]
         if not math.isnan(loss):
             words.append(f"loss {loss:.3e}")
-        words.append(f"{self.dataset} {self.psnr:.2f} dB")
+        new = self._measured_at == step
+        if not math.isnan(self._psnr) and (new or live):  # an old one would look like the new
+            at = "" if new else f" at step {self._measured_at}"
+            words.append(f"{self.dataset} {self._psnr:.2f} dB{at}")
         if self._counted:
             rate = self._counted / self._counted_seconds
             left = round((self.steps - step) / rate)

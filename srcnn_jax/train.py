@@ -472,7 +472,7 @@ def _train(
     schedule = jax.jit(create_schedule(config))
     step = start
     if step == 0 and parallel.is_main_process():
-        progress.psnr = measure(config, path, data, metrics, 0, state.params)
+        progress.measured(0, measure(config, path, data, metrics, 0, state.params))
         progress.show(0, math.nan)
     with signals() as received:
         while step < config.train.steps:
@@ -488,7 +488,7 @@ def _train(
             step += len(losses)
             last = step == config.train.steps
             if parallel.is_main_process() and (last or step % config.train.eval_every == 0):
-                progress.psnr = measure(config, path, data, metrics, step, state.params)
+                progress.measured(step, measure(config, path, data, metrics, step, state.params))
             progress.show(step, float(losses.mean()), last)
             signum = parallel.agree(received[0] if received else 0)
             stopping = signum > 0 and not last
