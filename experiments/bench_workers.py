@@ -220,7 +220,7 @@ def predict_ours(arguments: dict[str, Any]) -> Work:
 
 
 def predict_torch(arguments: dict[str, Any]) -> Work:
-    """PyTorch, channels last; 'valid' networks on the replicate-padded image."""
+    """PyTorch, channels last; 'valid' networks on the image padded once, which costs the least."""
     import torch
 
     torch.set_num_threads(arguments["cores"])

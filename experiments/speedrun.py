@@ -82,10 +82,10 @@ RECORDS = {
             "data.patch_size": 33,
             "data.copies": COPIES,
             "train.batch_size": 128,
-            "train.steps": 8000,
+            "train.steps": 7000,
             "optimizer.learning_rate": 6e-4,
         },
-        "9-1-5, valid, 128 patches of 33 of scaled copies, 8,000 steps, 0.6 of the rate",
+        "9-1-5, valid, 128 patches of 33 of scaled copies, 7,000 steps, 0.6 of the rate",
     ),
     "beyond": Record(
         33.0,

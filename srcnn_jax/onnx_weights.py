@@ -15,7 +15,7 @@ def encode(
 ) -> bytes:
     """An ONNX model from `image` to `restored`, both float32 (N, C, H, W) in 0..1, of any N, H, W.
 
-    What the valid layers would cut off is added in front by one Pad that repeats the border.
+    What a valid layer would cut off is added in front of it by a Pad that repeats the border.
 
     Args:
       layers: {'kernel': (f, f, in, out), 'bias': (out,)} in order.
@@ -35,19 +35,19 @@ def encode(
     kinds = architecture.layer_paddings(padding, len(sizes))
     channels = layers[0]["kernel"].shape[2]
     nodes, constants, value = [], [], "image"
-    margin = architecture.margin(sizes, padding)
-    if margin:
-        pads = np.array([0, 0, margin, margin] * 2, np.int64)
-        constants.append(numpy_helper.from_array(pads, "margin"))
-        nodes.append(helper.make_node("Pad", [value, "margin"], ["framed"], mode="edge"))
-        value = "framed"
     for index, (layer, size, kind) in enumerate(zip(layers, sizes, kinds, strict=True), 1):
         name, last = f"conv{index}", index == len(layers)
         kernel = np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1), np.float32)
         constants.append(numpy_helper.from_array(kernel, f"{name}.weight"))
         bias = np.asarray(layer["bias"], np.float32)
         constants.append(numpy_helper.from_array(bias, f"{name}.bias"))
-        border = size // 2 if kind == "same" else 0
+        border = size // 2
+        if kind == "valid" and border:
+            pads = np.array([0, 0, border, border] * 2, np.int64)
+            constants.append(numpy_helper.from_array(pads, f"{name}.margin"))
+            pad = helper.make_node("Pad", [value, f"{name}.margin"], [f"{name}.in"], mode="edge")
+            nodes.append(pad)
+            value, border = f"{name}.in", 0
         inputs, output = [value, f"{name}.weight", f"{name}.bias"], "restored" if last else name
         nodes.append(helper.make_node("Conv", inputs, [output], name=name, pads=[border] * 4))
         value = output

@@ -30,10 +30,12 @@ def predict(
 ) -> np.ndarray:
     """Restores one bicubic-enlarged image; the output has the size of the input.
 
-    'same' layers see zeros outside the image, as in training. For the 'valid' layers the image is
-    replicate-padded by all their margins at once, which equals the released `SRCNN.m`, where each
-    layer pads its own input. Panels overlap by the receptive field, so the result does not depend
-    on them but for float rounding (1e-7). They are shared by all local devices.
+    Each layer sees its own input, of the size of the image, continued beyond the image: a 'same'
+    layer by zeros, as in training, a 'valid' layer by the nearest pixel, as the released `SRCNN.m`
+    does. (To continue the image alone, by all margins at once, is not the same: it differs within
+    the receptive field of the border, on `foreman` at x3 by 0.03 dB.) Panels overlap by the
+    receptive field, so the result does not depend on them but for float rounding (1e-7). They are
+    shared by all local devices.
 
     Args:
       weights: the network; its channels must be those of the image.
@@ -53,7 +55,8 @@ def predict(
     height, width, _ = image.shape
     sizes, paddings = weights.kernel_sizes, weights.padding
     reach = sum(size // 2 for size in sizes)
-    margin = architecture.margin(sizes, paddings)
+    first_padding = architecture.layer_paddings(paddings, len(sizes))[0]
+    margin = sizes[0] // 2 if first_padding == "valid" else 0
     matmul = models.uses_matmul(form)
     devices = tuple(jax.local_devices())
 
@@ -102,8 +105,8 @@ def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]
     """As `by_bands`, but a pixel is the mean over all the patches of a grid that hold it.
 
     A patch is restored with the network's own padding. What valid layers cut off is added to it
-    first, from its neighbourhood or, at the picture's border, by replication; so this differs
-    from bands only by the zeros that 'same' layers see around every patch.
+    first, from its neighbourhood or, at the picture's border, by the nearest pixel. So this differs
+    from bands by the zeros that 'same' layers see around every patch, and near the border.
     """
     channels = weights.layers[0]["kernel"].shape[2]
     model = models.SRCNN(weights.kernel_sizes, weights.features, channels, weights.padding)
@@ -175,56 +178,57 @@ def _panel_columns(width: int) -> int:
 
 
 def _strip_rows(sizes: Sequence[int]) -> int:
-    """Whole tiles of 4 and 6 rows, fewer where a middle layer's products would leave the cache."""
-    return STRIP_ROWS[max(sizes[1:-1], default=1) > 1]
+    """Whole tiles of 4 and 6 rows, fewer where a middle layer's products would leave the cache.
+
+    More than the last layer reaches, so that a strip beyond the image has the image's last row.
+    """
+    rows = STRIP_ROWS[max(sizes[1:-1], default=1) > 1]
+    return (1 + sizes[-1] // 2 // rows) * rows
 
 
 def _bias_and_relu(bias: jax.Array, y: jax.Array) -> jax.Array:
     return jax.nn.relu(y + bias[:, None, None])
 
 
-def _zero_outside(
-    x: jax.Array, corner: tuple[Any, Any], border: int, extent: int, inside: jax.Array
+def _continue(
+    x: jax.Array, corner: tuple[Any, Any], border: int, padding: str, inside: jax.Array
 ) -> jax.Array:
-    """A layer's output with zeros outside the image widened by `extent`, where later layers look.
+    """A layer's output with what the next layer is to see beyond the image.
 
     A mask over all of x would be another pass over it, a third of the time; this touches the
     edges only.
 
     Args:
-      x: its axes 1 and 2 are rows and columns.
+      x: its axes 1 and 2 are rows and columns; the image's edge is in it, where it goes beyond.
       corner: image row and column of its first entry.
       border: pixels beyond the image that later layers reach.
-      extent: how many of these are real.
+      padding: of the next layer: 'same' for zeros, 'valid' for the nearest pixel.
       inside: [_, _, height, width, _] of the image.
     """
-    if border == extent:
-        return x
     for axis, first, size in zip((1, 2), corner, inside[2:4], strict=True):
-        count = min(border - extent, x.shape[axis])
-        for start in (-border, size + extent):
-            start = jnp.clip(start - first, 0, x.shape[axis] - count)
-            position = first + start + jnp.arange(count)
-            real = (position >= -extent) & (position < size + extent)
-            real = jnp.expand_dims(real, [i for i in range(x.ndim) if i != axis])
-            edge = jax.lax.dynamic_slice_in_dim(x, start, count, axis)
-            edge = jnp.where(real, edge, 0.0)
-            x = jax.lax.dynamic_update_slice_in_dim(x, edge, start, axis)
+        length = x.shape[axis]
+        count = min(border, length)
+        for start, edge, outwards in ((-border, 0, -1), (size, size - 1, 1)):
+            start = jnp.clip(start - first, 0, length - count)
+            beyond = outwards * (first + start + jnp.arange(count) - edge) > 0
+            beyond = jnp.expand_dims(beyond, [i for i in range(x.ndim) if i != axis])
+            fill = 0.0
+            if padding == "valid":
+                at = jnp.clip(edge - first, 0, length - 1)
+                fill = jax.lax.dynamic_slice_in_dim(x, at, 1, axis)
+            part = jax.lax.dynamic_slice_in_dim(x, start, count, axis)
+            part = jnp.where(beyond, fill, part)
+            x = jax.lax.dynamic_update_slice_in_dim(x, part, start, axis)
     return x
 
 
-def _borders(sizes: Sequence[int], paddings: str) -> list[tuple[int, int]]:
-    """For each layer's output: pixels that later layers reach beyond the image, and how many of
-    these are real (inside the frame of the valid layers) rather than the zeros of 'same'."""
+def _continuations(sizes: Sequence[int], paddings: str) -> list[tuple[int, str]]:
+    """For each layer's output but the last: pixels beyond the image that later layers reach, and
+    the next layer's padding. 0 pixels where that is pointwise: then its output is continued."""
     kinds = architecture.layer_paddings(paddings, len(sizes))
     return [
-        (
-            sum(size // 2 for size in sizes[i + 1 :]),
-            sum(
-                s // 2 for s, k in zip(sizes[i + 1 :], kinds[i + 1 :], strict=True) if k == "valid"
-            ),
-        )
-        for i in range(len(sizes))
+        (sum(size // 2 for size in sizes[i:]) if sizes[i] > 1 else 0, kinds[i])
+        for i in range(1, len(sizes))
     ]
 
 
@@ -234,15 +238,17 @@ def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     `inside` is [image row and column of the panel's first pixel, height and width of the image,
     rows to compute].
     """
-    borders = _borders([kernel.shape[0] for kernel, _ in layers], paddings)
+    sizes = [kernel.shape[0] for kernel, _ in layers]
+    convolve = functools.partial(convolution.convolve_xla, precision=jax.lax.Precision.HIGHEST)
+    *hidden, (last_kernel, last_bias) = layers
     x = panel[None]
-    for (kernel, bias), (border, extent) in zip(layers, borders, strict=True):
-        x = convolution.convolve_xla(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
-        if border:
-            x = jax.nn.relu(x)
-        corner = inside[0] - border, inside[1] - border
-        x = _zero_outside(x, corner, border, extent, inside)
-    return x[0]
+    row, column = (inside[axis] - sum(size // 2 for size in sizes) for axis in (0, 1))
+    for (kernel, bias), following in zip(hidden, _continuations(sizes, paddings), strict=True):
+        row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
+        x = jax.nn.relu(convolve(x, kernel) + bias)
+        if following[0]:
+            x = _continue(x, (row, column), *following, inside)
+    return (convolve(x, last_kernel) + last_bias)[0]
 
 
 def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
@@ -252,7 +258,6 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     strips need no halo of last hidden activations.
     """
     sizes = [kernel.shape[0] for kernel, _ in layers]
-    borders = _borders(sizes, paddings)
     *hidden, (last_kernel, last_bias) = layers
     size, channels = sizes[-1], last_kernel.shape[-1]
     reach = sum(s // 2 for s in sizes)
@@ -264,15 +269,15 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     last_matrix = last_kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
 
     def strip(index, sums):
-        start = index * strip_rows
+        start = jnp.clip(needed - strip_rows, 0, index * strip_rows)  # the last ends with the image
         x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
         row, column = inside[0] - reach + start, inside[1] - reach
-        for (kernel, bias), own, following in zip(hidden, borders[:-1], borders[1:], strict=True):
+        for (kernel, bias), following in zip(hidden, _continuations(sizes, paddings), strict=True):
             row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
             relu = functools.partial(_bias_and_relu, bias)
             x = convolution.convolve(x, kernel, 1, finish=relu)
-            if own != following:  # a pointwise layer's output has the same zeros
-                x = _zero_outside(x, (row, column), *own, inside)
+            if following[0]:
+                x = _continue(x, (row, column), *following, inside)
         product = last_matrix @ x.reshape(x.shape[0], -1)
         taps = product.reshape(size, size * channels, *x.shape[1:])
         windows = Windows(convolution.COLUMNS, columns, size, x.shape[2], 1 - size)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from srcnn_jax import architecture, models
+from srcnn_jax import architecture, convolution
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import Weights
 
@@ -28,13 +28,17 @@ def _weights(kernel_sizes, features, padding, channels=1):
 
 
 def _whole(weights, image):
-    channels = image.shape[2]
-    margin = architecture.margin(weights.kernel_sizes, weights.padding)
-    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    network = models.SRCNN(
-        weights.kernel_sizes, weights.features, channels, weights.padding, convolution="xla"
-    )
-    return np.asarray(network.apply({"params": weights.params}, padded[None]))[0]
+    """Each layer on its own input, padded with zeros or the nearest pixel."""
+    x = image[None]
+    kinds = architecture.layer_paddings(weights.padding, len(weights.layers))
+    for index, (layer, kind) in enumerate(zip(weights.layers, kinds, strict=True)):
+        reach = layer["kernel"].shape[0] // 2
+        mode = {"same": "constant", "valid": "edge"}[kind]
+        x = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode=mode)
+        x = np.asarray(convolution.convolve_plain(x, layer["kernel"])) + layer["bias"]
+        if index < len(kinds) - 1:
+            x = np.maximum(x, 0)
+    return x[0]
 
 
 def _image(shape, seed=0):
@@ -73,6 +77,13 @@ def test_sizes(padding, size):
 def test_panel_rows_do_not_change_the_result(panel_rows, form):
     weights = _weights((5, 1, 5), (4, 3), "same,valid,same")
     _check(weights, _image((50, 21, 1)), panel_rows=panel_rows, form=form)
+
+
+@pytest.mark.parametrize("kernel_sizes", [(3, 1, 5), (3, 3, 5), (3, 3, 27)])
+def test_the_last_strip_may_begin_beyond_the_image(kernel_sizes):
+    weights = _weights(kernel_sizes, (4, 3), "valid")
+    for height in range(40, 65):
+        _check(weights, _image((height, 9, 1)), form="matmul")
 
 
 @pytest.mark.parametrize("form", ["matmul", "xla"])
