@@ -51,8 +51,9 @@ def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
 
 def main() -> None:
     choices = study.options(__doc__)
-    frame = table(study.train(RUNS, choices))
-    study.write(frame, "eccv_tables", "PSNR of every image in dB (ECCV, Tables 1 and 2)", choices)
+    results = study.train(RUNS, choices)
+    title = f"PSNR of every image in dB (ECCV, Tables 1 and 2). {study.cost(results)}"
+    study.write(table(results), "eccv_tables", title, choices)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,8 @@ def main() -> None:
     ours = {name: Point(psnr[name], seconds[name] + seconds["bicubic"]) for name in networks}
     figure = plot(ours, f"ours, with bicubic: {machine}; the paper: C++, Intel CPU, 3.10 GHz")
     figure.savefig(study.output("running_time", choices, ".png"), dpi=150)
-    title = f"PSNR on Set14, x3, and seconds for an image (TPAMI, figure 12). Ours: {machine}"
+    title = "PSNR on Set14, x3, and seconds for an image (TPAMI, figure 12). "
+    title += f"Ours: {machine}. {study.cost(results)}"
     study.write(table(psnr, seconds), "running_time", title, choices)
 
 

@@ -313,6 +313,17 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def cost(results: Mapping[Any, Sequence[Result]]) -> str:
+    """A sentence for tables without columns for it: what training took."""
+    runs = [result for seeds in results.values() for result in seeds]
+    patches = " or ".join(f"{count:,}" for count in sorted({result.patches for result in runs}))
+    seconds = [result.seconds for result in runs]
+    return (
+        f"{len(runs)} trainings of {patches} patches, {min(seconds):.0f} to {max(seconds):.0f} "
+        "seconds each."
+    )
+
+
 def output(name: str, choices: argparse.Namespace, suffix: str) -> pathlib.Path:
     """Where a study writes a table or a figure; makes the folder."""
     choices.workdir.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,8 @@ def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
 def main() -> None:
     choices = study.options(__doc__)
     results = study.train(RUNS, choices)
-    study.write(table(results), "tables_2_3_4", "Mean results (TPAMI, Tables 2, 3, 4)", choices)
+    title = f"Mean results (TPAMI, Tables 2, 3, 4). {study.cost(results)}"
+    study.write(table(results), "tables_2_3_4", title, choices)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The scripts for the paper's tables: what they run, and what they make of finished workdirs."""
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -140,6 +141,14 @@ def test_tables_of_the_papers(tmp_path):
     frame = eccv_tables.table(dict.fromkeys(eccv_tables.RUNS, result))
     assert len(frame) == 3 * 6 + 15
     assert list(frame[frame["image"] == "baby"]["SRCNN, paper"]) == ["38.30", "35.01", "32.98"]
+
+
+def test_what_training_took(tmp_path):
+    result = finished(tmp_path / "run", 32.5)
+    longer = dataclasses.replace(result, seconds=61.4, patches=2_000_000)
+    shorter = dataclasses.replace(result, seconds=9.6, patches=2_000_000)
+    expected = "2 trainings of 2,000,000 patches, 10 to 61 seconds each."
+    assert study.cost({"a": [longer], "b": [shorter]}) == expected
 
 
 def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
