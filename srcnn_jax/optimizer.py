@@ -230,7 +230,7 @@ def precondition_by_eigenbasis(
         )
         bases = jax.lax.cond(
             refresh,
-            lambda: jax.tree.map(lambda k: jnp.linalg.eigh(k)[1], factors),
+            lambda: jax.tree.map(_eigenvectors, factors, state.bases),
             lambda: state.bases,
         )
         moments = jax.tree.map(
@@ -269,6 +269,12 @@ def _second_moments(gradient: jax.Array) -> list[jax.Array]:
         for axis in range(len(_axes(gradient)))
     )
     return [g @ g.T for g in unfolded]
+
+
+def _eigenvectors(factor: jax.Array, before: jax.Array) -> jax.Array:
+    """In columns; those from before where none are found: a GPU's library answers with NaN."""
+    vectors = jnp.linalg.eigh(factor)[1]
+    return jnp.where(jnp.isfinite(vectors).all(), vectors, before)
 
 
 def _rotate(gradient: jax.Array, basis: Sequence[jax.Array]) -> jax.Array:
