@@ -212,7 +212,7 @@ def _continue(
             start = jnp.clip(start - first, 0, length - count)
             beyond = outwards * (first + start + jnp.arange(count) - edge) > 0
             beyond = jnp.expand_dims(beyond, [i for i in range(x.ndim) if i != axis])
-            fill = 0.0
+            fill: Any = 0.0
             if padding == "valid":
                 at = jnp.clip(edge - first, 0, length - 1)
                 fill = jax.lax.dynamic_slice_in_dim(x, at, 1, axis)
