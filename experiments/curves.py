@@ -184,7 +184,7 @@ def main() -> None:
         note = f"dashed: the paper, on {theirs}; solid: ours, on {own}{mean}"
         figure = plot(f"{title} (TPAMI, figure {number})", note, panels)
         figure.savefig(study.output(f"curves_figure_{number}", choices, ".png"), dpi=150)
-    study.write(table(ours), "curves", f"{TITLE} {study.cost(results)}", choices)
+    study.write(table(ours), "curves", f"{TITLE}\n{study.cost(results)}", choices)
 
 
 if __name__ == "__main__":
