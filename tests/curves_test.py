@@ -72,10 +72,12 @@ def test_our_curve_is_the_mean_over_seeds(tmp_path):
 
 def test_pictures_and_table_of_the_curves(tmp_path, monkeypatch, capsys):
     looks = [(0, 30.3), (20, 32.1), (400, 32.6)]
-    results = {
-        name: [argparse.Namespace(folder=finished(tmp_path / f"{name}_{i}", looks)) for i in (0, 1)]
-        for name in curves.RUNS
-    }
+
+    def result(name, seed):
+        folder = finished(tmp_path / f"{name}_{seed}", looks)
+        return study.Result(folder, {}, seconds=60.0, patches=25_600, weights=8032)
+
+    results = {name: [result(name, seed) for seed in (0, 1)] for name in curves.RUNS}
     monkeypatch.setattr(study, "options", lambda _: choices(tmp_path))
     monkeypatch.setattr(study, "train", lambda runs, _: {name: results[name] for name in runs})
     curves.main()

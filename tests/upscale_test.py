@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from srcnn_jax import architecture, image, models, upscale
+from srcnn_jax.predict import predict
 from srcnn_jax.weights import COLOURS, Weights, save
 
 REPOSITORY = Path(__file__).parents[1]
@@ -66,12 +67,7 @@ def _assert_equal(result, expected):
 
 def _plain(weights, rows):
     """The network on a whole image (H, W, C) at once."""
-    margin = architecture.margin(weights.kernel_sizes, weights.padding)
-    padded = np.pad(rows, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    network = models.SRCNN(
-        weights.kernel_sizes, weights.features, rows.shape[2], weights.padding, convolution="xla"
-    )
-    return np.asarray(network.apply({"params": weights.params}, padded[None].astype(np.float32)))[0]
+    return predict(weights, rows.astype(np.float32))
 
 
 @pytest.fixture
@@ -263,7 +259,8 @@ def test_average_equals_a_loop_over_patches(size, padding):
     result = upscale.upscale(pixels, 2, weights, overlap="average")
     np.testing.assert_allclose(result, np.clip(total / count, 0, 1)[..., 0], atol=1e-6)
     bands = upscale.upscale(pixels, 2, weights)
-    differs = np.abs(result - bands).max() > 1e-3  # only what 'same' pads inside the picture
+    # By what 'same' pads inside the picture; at its border patches are padded once for all layers.
+    differs = np.abs(result - bands)[2:-2, 2:-2].max() > 1e-3
     assert differs == (padding != "valid" and count.max() > 1)
 
 
