@@ -268,6 +268,9 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in), both flipped
     last_matrix = last_kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
 
+    # Rows of the last hidden layer, of which a panel at the image's end needs fewer.
+    needed = jnp.minimum(inside[4], inside[2] - inside[0]) + size - 1
+
     def strip(index, sums):
         start = jnp.clip(needed - strip_rows, 0, index * strip_rows)  # the last ends with the image
         x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
@@ -285,7 +288,6 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
             sums, convolution.fold(taps, windows), start, axis=1
         )
 
-    needed = jnp.minimum(inside[4], inside[2] - inside[0]) + size - 1
     sums = jnp.zeros((size * channels, rows, columns))
     sums = jax.lax.fori_loop(0, -(-needed // strip_rows), strip, sums)
     taps = sums.reshape(size, channels, rows, columns)

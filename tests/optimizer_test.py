@@ -91,7 +91,7 @@ def test_preconditioner_survives_a_zero_gradient():
 
 
 def test_preconditioner_survives_eigenvectors_that_are_not_found(monkeypatch):
-    """As on a GPU, rarely: the basis stays as it was."""
+    """A library that fails answers NaN: the basis stays as it was."""
     monkeypatch.setattr(jnp.linalg, "eigh", lambda k: (k[0], jnp.full_like(k, jnp.nan)))
     gradient = jnp.full((3, 3, 2, 4), 0.5)
     precondition = optimizer.precondition_by_eigenbasis(start=0)
