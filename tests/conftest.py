@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
+import jax.extend
 import pytest
 
 from srcnn_jax import parallel
@@ -24,6 +26,19 @@ def cache(tmp_path_factory) -> None:
         folder = folder.parent
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     parallel.cache_compilations()
+
+
+@pytest.fixture(scope="session")
+def equations() -> Callable:
+    """Each equation of a program and of what it calls, with the primitives that it is inside of."""
+
+    def walk(jaxpr, above=()):
+        for equation in jaxpr.eqns:
+            yield equation, above
+            for below in jax.extend.core.jaxprs_in_params(equation.params):
+                yield from walk(below, (*above, equation.primitive.name))
+
+    return walk
 
 
 @pytest.fixture(scope="session")

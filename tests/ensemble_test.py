@@ -5,7 +5,6 @@ import pathlib
 import signal
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import optuna
@@ -95,21 +94,12 @@ def test_patches_cut_by_tf_are_each_network_s_own(configs, monkeypatch):
     np.testing.assert_allclose(losses(), cut_by_jax, rtol=1e-5)
 
 
-def test_eigenvectors_are_computed_in_a_branch_only(configs):
+def test_eigenvectors_are_computed_in_a_branch_only(configs, equations):
     """`lax.cond` on a count that every network has its own of would be a `select` of both."""
     traced = jax.make_jaxpr(create_run(configs))(ensemble_run.create_states(configs), noise())
-    found = list(_paths(traced.jaxpr, "eigh"))
+    found = [above for each, above in equations(traced.jaxpr) if each.primitive.name == "eigh"]
     assert len(found) == 6  # a factor for each axis longer than 1 of three kernels
-    assert all("cond" in path for path in found)
-
-
-def _paths(jaxpr, name: str, above: tuple[str, ...] = ()):
-    """Of each primitive of that name, those that it is inside of."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == name:
-            yield above
-        for below in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from _paths(below, name, (*above, equation.primitive.name))
+    assert all("cond" in above for above in found)
 
 
 @pytest.mark.parametrize(

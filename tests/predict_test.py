@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from reference import whole
 
-from srcnn_jax import architecture, convolution
+from srcnn_jax import architecture
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import Weights
 
@@ -27,20 +28,6 @@ def _weights(kernel_sizes, features, padding, channels=1):
     return Weights(params, padding, colour=COLOUR[channels])
 
 
-def _whole(weights, image):
-    """Each layer on its own input, padded with zeros or the nearest pixel."""
-    x = image[None]
-    kinds = architecture.layer_paddings(weights.padding, len(weights.layers))
-    for index, (layer, kind) in enumerate(zip(weights.layers, kinds, strict=True)):
-        reach = layer["kernel"].shape[0] // 2
-        mode = {"same": "constant", "valid": "edge"}[kind]
-        x = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode=mode)
-        x = np.asarray(convolution.convolve_plain(x, layer["kernel"])) + layer["bias"]
-        if index < len(kinds) - 1:
-            x = np.maximum(x, 0)
-    return x[0]
-
-
 def _image(shape, seed=0):
     return np.random.default_rng(seed).random(shape, np.float32)
 
@@ -48,7 +35,7 @@ def _image(shape, seed=0):
 def _check(weights, image, **options):
     result = predict(weights, image, **options)
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, _whole(weights, image), atol=2e-6)
+    np.testing.assert_allclose(result, whole(weights, image), atol=2e-6)
 
 
 @pytest.mark.parametrize("form", ["matmul", "xla"])

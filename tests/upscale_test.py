@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from reference import whole
 
 from srcnn_jax import architecture, image, models, upscale
-from srcnn_jax.predict import predict
 from srcnn_jax.weights import COLOURS, Weights, save
 
 REPOSITORY = Path(__file__).parents[1]
@@ -63,11 +63,6 @@ def _assert_equal(result, expected):
     assert result.dtype == expected.dtype
     assert result.shape == expected.shape
     assert np.abs(result.astype(int) - expected.astype(int)).max() <= (expected.dtype == np.uint16)
-
-
-def _plain(weights, rows):
-    """The network on a whole image (H, W, C) at once."""
-    return predict(weights, rows.astype(np.float32))
 
 
 @pytest.fixture
@@ -122,7 +117,7 @@ def test_luminance_through_the_network_and_chroma_bicubic(padding):
     weights = _network(padding)
     pixels = _random((8, 9, 3))
     ycbcr = image.rgb2ycbcr(image.imresize(pixels, 2))
-    ycbcr[..., :1] = _plain(weights, ycbcr[..., :1])
+    ycbcr[..., :1] = whole(weights, ycbcr[..., :1])
     expected = np.clip(image.ycbcr2rgb(ycbcr), 0, 1)
     np.testing.assert_allclose(upscale.upscale(pixels, 2, weights), expected, atol=1e-6)
 
@@ -130,7 +125,7 @@ def test_luminance_through_the_network_and_chroma_bicubic(padding):
 def test_grey_is_its_own_luminance():
     weights = _network()
     pixels = _random((8, 9))
-    expected = np.clip(_plain(weights, image.imresize(pixels, 2)[..., None])[..., 0], 0, 1)
+    expected = np.clip(whole(weights, image.imresize(pixels, 2)[..., None])[..., 0], 0, 1)
     np.testing.assert_allclose(upscale.upscale(pixels, 2, weights), expected, atol=1e-6)
 
 
@@ -138,10 +133,10 @@ def test_colour_networks():
     pixels = _random((8, 9, 3))
     enlarged = image.imresize(pixels, 2)
     rgb = _network(colour="rgb")
-    expected = np.clip(_plain(rgb, enlarged), 0, 1)
+    expected = np.clip(whole(rgb, enlarged), 0, 1)
     np.testing.assert_allclose(upscale.upscale(pixels, 2, rgb), expected, atol=1e-6)
     ycbcr = _network(colour="ycbcr")
-    restored = image.ycbcr2rgb(_plain(ycbcr, image.rgb2ycbcr(enlarged)))
+    restored = image.ycbcr2rgb(whole(ycbcr, image.rgb2ycbcr(enlarged)))
     np.testing.assert_allclose(
         upscale.upscale(pixels, 2, ycbcr), np.clip(restored, 0, 1), atol=1e-6
     )
