@@ -93,10 +93,10 @@ RECORDS = {
         "x3,valid,955",
         {
             "data.copies": COPIES,
-            "train.steps": 14_000,
+            "train.steps": 12_500,
             "optimizer.learning_rate": 2.5e-4,
         },
-        "9-5-5, valid, 64 patches of 45 of scaled copies, 14,000 steps, a quarter of the rate",
+        "9-5-5, valid, 64 patches of 45 of scaled copies, 12,500 steps, a quarter of the rate",
     ),
 }
 
