@@ -2,8 +2,8 @@
 
     python -m experiments.robustness WORKDIR --set=train.steps=600
 
-Each network is trained from the defaults, with nothing changed but its shape. Stops at the first
-that does not hold.
+Each network is trained from the defaults, with nothing changed but its shape. A network that
+fails stops the study, with one line that names it.
 """
 
 from experiments import study
