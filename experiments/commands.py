@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -13,6 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 POLL = 1.0  # seconds between two looks at a process or a lock
+
+
+def need(*modules: str) -> None:
+    """Exits with one line if a module of requirements-experiments.txt is missing: before work."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        sys.exit(
+            f"error: {', '.join(missing)} cannot be imported: "
+            "pip install -r requirements-experiments.txt"
+        )
 
 
 def check_data(trained_on: str, tests: str, data_dir: str) -> None:

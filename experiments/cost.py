@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiments import matrix_product
+from experiments import commands, matrix_product
 from experiments.bench import Worker
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def main() -> None:
     choices = parser.parse_args()
     if sys.platform != "linux":
         parser.error("memory is measured by /proc, which Linux alone has")
+    commands.need("matplotlib")
     from srcnn_jax.parallel import available_cores  # after the flags: it loads JAX
 
     panels, rates = {}, []

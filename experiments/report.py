@@ -25,12 +25,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import markupsafe
 import numpy as np
 from PIL import Image
 
-from experiments import chart, curves, filters, study
+from experiments import chart, commands, curves, filters, study
 from experiments.tables_2_3_4 import METRICS
 from srcnn_jax import datasets, paper, weights, workdir
 
@@ -424,6 +423,8 @@ def page(
     names = labels(dict.fromkeys(folders + [name for run in runs for name in run.tables]))
     looks = viewers(named if chosen is None else runs, names, chosen)
     script, style = ((FOLDER / f"report.{kind}").read_text("utf-8") for kind in ("js", "css"))
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
@@ -458,6 +459,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "named, the one that was watched in training; nothing for none",
     )
     choices = parser.parse_args(arguments)
+    commands.need("jinja2", "pandas")
     chosen = None if choices.images is None else datasets.dataset_names(choices.images)
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no talk of accelerators that are absent
     try:

@@ -167,6 +167,7 @@ def main() -> None:
             parser.error(f"no record {name!r}: there are {', '.join(RECORDS)}")
     if choices.seeds < 1:
         parser.error(f"--seeds must be positive, not {choices.seeds}")
+    commands.need("pandas", "tabulate")
     import pandas as pd
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -130,6 +130,7 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
         help="config field for all runs",
     )
     choices = parser.parse_args()
+    commands.need("jinja2", "matplotlib", "pandas", "tabulate")
     for text in choices.set:
         if "=" not in text:
             parser.error(f"--set is FIELD=VALUE, as train.batch_size=32, not {text!r}")

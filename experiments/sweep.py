@@ -16,6 +16,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from experiments import commands
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -96,6 +98,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     choices = parse(sys.argv[1:])
+    commands.need("matplotlib", "optuna", "pandas", "sklearn", "submitit", "tabulate")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

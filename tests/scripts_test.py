@@ -4,6 +4,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+from experiments import commands
+
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
 SCRIPTS = sorted(
     f"experiments.{path.stem}"
@@ -26,3 +30,9 @@ def test_help_loads_nothing_heavy():
         [sys.executable, "-c", HELP], cwd=EXPERIMENTS.parent, capture_output=True, text=True
     )
     assert done.stdout.splitlines() == [f"{script} True" for script in SCRIPTS], done.stderr
+
+
+def test_a_package_that_is_missing_is_told_in_one_line():
+    commands.need("numpy")
+    with pytest.raises(SystemExit, match=r"^error: not_there cannot be imported: pip install -r"):
+        commands.need("numpy", "not_there")
