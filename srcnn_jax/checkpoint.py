@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
-SPARE = 2**20  # bytes of a disk that a checkpoint's own files may take
+DISK_RESERVE_BYTES = 2**20  # bytes of a disk that a checkpoint's own files may take
 
 Manager: TypeAlias = ocp.CheckpointManager
 
@@ -33,7 +33,7 @@ def save(manager: Manager, step: int, state: Any) -> None:
       RuntimeError: if a checkpoint of this step exists, which Orbax would pass over in silence.
       OSError: if the disk is too full to begin: Orbax cannot stop half-way without a long noise.
     """
-    needed = 4 * sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE
+    needed = 4 * sum(x.nbytes for x in jax.tree.leaves(state)) + DISK_RESERVE_BYTES
     if shutil.disk_usage(manager.directory).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(manager.directory))
     if not manager.save(step, args=ocp.args.StandardSave(state)):

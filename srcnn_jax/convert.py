@@ -24,7 +24,7 @@ def convert(
     Args:
       source: a weight file or workdir.
       target: the file to write; it may exist, but not be `source`.
-      padding, scale, colour: as `weights.Weights`; None for what `source` says.
+      padding, scale, colour: as `weights.Network`; None for what `source` says.
 
     Raises:
       ValueError, OSError: naming the file and what is wrong with it.

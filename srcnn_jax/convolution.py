@@ -43,7 +43,7 @@ import numpy as np
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
 PARTS = (3, 5)  # rows of a kernel that are done at a time
-FEW = 4  # channels in or out, at most: with one, XLA's convolution is slow on a GPU
+NARROW_CHANNELS = 4  # channels in or out, at most: with one, XLA's convolution is slow on a GPU
 ROWS, COLUMNS = -2, -1  # axes of (..., C, H, W * N)
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -193,7 +193,7 @@ def _folds_both(shape: Sequence[int]) -> bool:
 
 
 def multiply_adds(shape: Sequence[int], rows: int) -> float:
-    """Those of the products of `convolve` for each pixel of so many output rows, on average.
+    """Those of the products of `conv_batch_last` for each pixel of so many output rows, on average.
 
     Args:
       shape: (kh, kw, C_in, C_out) of the kernel.
@@ -206,7 +206,7 @@ def multiply_adds(shape: Sequence[int], rows: int) -> float:
     return -(-kh // r) * (m + r - 1) * -(-rows // m) / rows * kw * c_in * c_out
 
 
-def convolve(
+def conv_batch_last(
     x: jax.Array,
     kernel: jax.Array,
     batch: int,
@@ -264,7 +264,7 @@ def convolve(
     return fold(finish(y), Windows(ROWS, rows, m, tiles, stride=m))
 
 
-def convolve_xla(
+def conv_channels_last(
     x: jax.Array,
     kernel: jax.Array,
     padding: tuple[int, int] = (0, 0),
@@ -272,8 +272,9 @@ def convolve_xla(
 ) -> jax.Array:
     """The form for GPU and TPU: correlation with the channels last.
 
-    XLA's own convolution, except where its libraries are slow: with `FEW` channels in, the columns
-    are unfolded, and with few out, folded, as above; a kernel of one pixel is a matrix product.
+    XLA's own convolution, except where its libraries are slow: with at most
+    `NARROW_CHANNELS` channels in, the columns are unfolded, and with as few out, folded, as above.
+    A kernel of one pixel is a matrix product.
     Recent GPUs and TPUs round float32 to fewer bits by default; `Precision.HIGHEST` forbids it.
 
     Args:
@@ -292,12 +293,12 @@ def convolve_xla(
     if kh == kw == 1:
         x = jnp.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
         return jnp.einsum("nhwc,co->nhwo", x, kernel[0, 0], precision=precision)
-    if c_in <= FEW:
+    if c_in <= NARROW_CHANNELS:
         x = x.transpose(3, 0, 1, 2)  # to `unfold`, patches are channels
         x = unfold(x, Windows(COLUMNS, width, kw, columns, -padding[1]))
         x = unfold(x, Windows(ROWS, height, kh, rows, -padding[0]))
         return jnp.einsum("cbanhw,abco->nhwo", x, kernel, precision=precision)
-    if c_out <= FEW:
+    if c_out <= NARROW_CHANNELS:
         wide = jnp.promote_types(x.dtype, jnp.float32)
         y = jnp.einsum(
             "nhwc,abco->oabnhw",
@@ -309,16 +310,16 @@ def convolve_xla(
         y = fold(y, Windows(COLUMNS, columns, kw, width, padding[1] - kw + 1))
         y = fold(y, Windows(ROWS, rows, kh, height, padding[0] - kh + 1))
         return y.transpose(1, 2, 3, 0)
-    return convolve_plain(x, kernel, padding, precision)
+    return lax_conv(x, kernel, padding, precision)
 
 
-def convolve_plain(
+def lax_conv(
     x: jax.Array,
     kernel: jax.Array,
     padding: tuple[int, int] = (0, 0),
     precision: jax.lax.Precision | None = None,
 ) -> jax.Array:
-    """XLA's own convolution; arguments and result as `convolve_xla`. It needs the least memory."""
+    """XLA's own convolution, which needs the least memory; arguments as `conv_channels_last`."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,

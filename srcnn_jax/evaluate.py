@@ -13,7 +13,7 @@ from srcnn_jax import image, metrics, paper
 from srcnn_jax.datasets import Dataset, dataset_names
 from srcnn_jax.input_pipeline import degrade, to_planes
 from srcnn_jax.predict import predict
-from srcnn_jax.weights import Weights
+from srcnn_jax.weights import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +46,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -> None:
     """Raises ValueError if an image, cut and shaved, is too small for one of the metrics."""
-    metric = max(metrics.by_name(metric_names), key=metrics.LEAST_SIDE.__getitem__)
+    metric = max(metrics.by_name(metric_names), key=metrics.MIN_SIDE.__getitem__)
     for name, pixels in dataset.images:
         left = min(pixels.shape[:2]) // scale * scale - 2 * scale
-        if left < metrics.LEAST_SIDE[metric]:
+        if left < metrics.MIN_SIDE[metric]:
             raise ValueError(
                 f"image {name!r} of {dataset.name} has {pixels.shape[1]}x{pixels.shape[0]} "
                 f"pixels, too few for {metric} at scale {scale}: leave it out"
@@ -90,7 +90,7 @@ def score(
     return {name: metric(truth, output) for name, metric in chosen.items()}
 
 
-def mean_psnr(weights: Weights, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
+def mean_psnr(weights: Network, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
     """Mean PSNR in dB over a test set: what a training run watches.
 
     Args:
@@ -115,7 +115,7 @@ def mean_psnr(weights: Weights, images: Sequence[TestImage], borders: Sequence[i
 
 
 def evaluate(
-    weights: Weights,
+    weights: Network,
     datasets: Sequence[Dataset],
     scale: int,
     images_dir: pathlib.Path | None = None,

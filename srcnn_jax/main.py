@@ -30,7 +30,7 @@ flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 # The devices of a CPU wait for each other. XLA gives up after 40 seconds and aborts, which ends a
 # training that was only halted, by Ctrl-Z or a closed lid, or that shares its cores with many.
-PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
+COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -54,26 +54,28 @@ def parse_flags(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
     del argv
     os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
-    os.environ["XLA_FLAGS"] = f"{PATIENCE} {os.environ.get('XLA_FLAGS', '')}"  # read at the import
-    from srcnn_jax import parallel, processes
+    # JAX reads it when it is imported.
+    os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {os.environ.get('XLA_FLAGS', '')}"
+    from srcnn_jax import parallel
+    from srcnn_jax.multihost import launch
 
     config = FLAGS.config
     try:
-        job = processes.find(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+        job = launch.find(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         parallel.start(config.train.batch_size, config.train.devices, job.count if job else 1)
         if job:
-            processes.join(job)
-        with processes.explain_loss():
+            launch.join(job)
+        with launch.lost_process_as_error():
             run(config)
     except KeyboardInterrupt:
-        processes.leave(130)
+        launch.exit_process(130)
     except Exception as error:
         user_can_mend = isinstance(error, (ValueError, OSError, ArithmeticError))
         if user_can_mend and FLAGS.verbosity <= 0:  # --verbosity=1 shows where
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         else:
             traceback.print_exc()
-        processes.leave(1)
+        launch.exit_process(1)
 
 
 def run_notes() -> dict[str, Any]:

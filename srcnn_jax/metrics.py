@@ -15,7 +15,7 @@ import scipy
 Metric = Callable[..., float]  # (reference, image, peak=255.0)
 
 # Pixels on the shorter side that a metric needs.
-LEAST_SIDE = {"psnr": 1, "ssim": 11, "msssim": 161, "ifc": 43, "nqm": 1, "wpsnr": 1}
+MIN_SIDE = {"psnr": 1, "ssim": 11, "msssim": 161, "ifc": 43, "nqm": 1, "wpsnr": 1}
 
 
 def psnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
@@ -387,7 +387,7 @@ def _prepare(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both images as float64 in 0..255, checked for a metric."""
     _check_shapes(reference, image)
-    least = LEAST_SIDE[name]
+    least = MIN_SIDE[name]
     if reference.ndim != 2 or min(reference.shape) < least:
         raise ValueError(
             f"{name} needs grey images of at least {least}x{least} pixels, not {reference.shape}"

@@ -25,8 +25,9 @@ class SRCNN(nn.Module):
         each: 'valid,same,valid'.
       initializer: 'gaussian' for the paper's N(0, 0.001), 'glorot' (uniform), 'he' (normal), or
         'identity' (`identity_start`).
-      convolution: 'matmul' for `convolution.convolve`, 'xla' for `convolution.convolve_xla`, 'auto'
-        for matmul on a CPU and xla elsewhere. The parameters are the same.
+      convolution: 'matmul' for `convolution.conv_batch_last`, 'xla' for
+        `convolution.conv_channels_last`, 'auto' for matmul on a CPU and xla elsewhere. The
+        parameters are the same.
       dtype: of inputs and kernels in the products, and so of activations: 'float32', or 'bfloat16'
         with the xla form. Parameters and the output stay float32.
 
@@ -107,9 +108,9 @@ class _Convolution(nn.Module):
         if self.batch is None:
             if self.dtype == "bfloat16":
                 x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-            y = convolution.convolve_xla(x, kernel, (rows, columns))
+            y = convolution.conv_channels_last(x, kernel, (rows, columns))
             return self.activation(y + bias.astype(y.dtype))
-        return convolution.convolve(
+        return convolution.conv_batch_last(
             x,
             kernel,
             self.batch,

@@ -87,9 +87,7 @@ def create_optimizer(
         raise ValueError(
             f"optimizer.precondition_every is 1 or more, not {config.precondition_every}"
         )
-    preconditioner = precondition_by_eigenbasis(
-        config.precondition_every, start=min(20, steps // 10)
-    )
+    preconditioner = scale_by_eigenbasis(config.precondition_every, start=min(20, steps // 10))
     return optax.chain(preconditioner, optimizer, by_label)
 
 
@@ -143,7 +141,7 @@ def rates_by_label(params: Any, rules: str) -> dict[str, dict[str, float]]:
 
 
 class EigenbasisState(NamedTuple):
-    """State of `precondition_by_eigenbasis`; each field but `count` mirrors the parameters."""
+    """State of `scale_by_eigenbasis`; each field but `count` mirrors the parameters."""
 
     count: jax.Array  # type: ignore[assignment]  # int32 scalar, gradients seen
     factors: Any  # per kernel, one (d, d) running second moment for each axis (k*k, in, out)
@@ -151,7 +149,7 @@ class EigenbasisState(NamedTuple):
     moments: Any  # running second moment of the rotated gradient, shaped as the parameter
 
 
-def precondition_by_eigenbasis(
+def scale_by_eigenbasis(
     update_every: int = 50,
     start: int = 20,
     factor_decay: float = 0.95,

@@ -45,7 +45,7 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
 
     A CPU is one XLA device to JAX; here it becomes one for each core that this process may use,
     if that many divide the batch. Compiled programs are kept (`cache_compilations`). Call it once,
-    before anything else starts JAX, `processes.join` included.
+    before anything else starts JAX, `launch.join` included.
 
     Args:
       batch_size: patches of a step, over all processes.
@@ -56,7 +56,7 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
         raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
     local = devices // processes or largest_divisor(batch_size // processes, available_cores())
     cache_compilations()
-    keep_memory()
+    tune_malloc()
     jax.config.update("jax_num_cpu_devices", local)
 
 
@@ -66,12 +66,12 @@ def start_alone() -> None:
     Where JAX is running already, its devices stay as they are.
     """
     cache_compilations()
-    keep_memory()
+    tune_malloc()
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", available_cores())
 
 
-def keep_memory() -> None:
+def tune_malloc() -> None:
     """Lets glibc keep what XLA gives back, up to 32 MiB a piece, for XLA's next call.
 
     By default it goes to the system and is asked for again, page by page: a fifth of the time of

@@ -12,13 +12,13 @@ import numpy as np
 
 from srcnn_jax import architecture, convolution, models, parallel
 from srcnn_jax.convolution import Windows
-from srcnn_jax.weights import Weights
+from srcnn_jax.weights import Network
 
 # (image row of the first of them, enlarged rows (h, W, C) float32) to restored rows (h, W, C)
 Restore = Callable[[int, np.ndarray], np.ndarray]
 
 PANEL_ROWS = 512  # at most, of what a device restores at a time; the result does not change
-LEAST_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
+MIN_TILE_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
 PANEL_COLUMNS = 256, 384, 512  # in the matrix-product form, which compiles for these alone
 XLA_COLUMNS = 2048  # at most, in the other form: a panel takes up to 1 GB of a GPU
 STRIP_ROWS = 24, 12  # of a panel's activations at a time, with a pointwise middle and without
@@ -26,7 +26,7 @@ PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and 
 
 
 def predict(
-    weights: Weights, image: np.ndarray, *, panel_rows: int = PANEL_ROWS, form: str = "auto"
+    weights: Network, image: np.ndarray, *, panel_rows: int = PANEL_ROWS, form: str = "auto"
 ) -> np.ndarray:
     """Restores one bicubic-enlarged image; the output has the size of the input.
 
@@ -91,7 +91,7 @@ def predict(
     return out
 
 
-def by_bands(weights: Weights, height: int, width: int) -> tuple[int, Restore]:
+def by_bands(weights: Network, height: int, width: int) -> tuple[int, Restore]:
     """What restores a band, and how many rows it needs beyond its own on each side.
 
     The restorer takes the ends of its rows for the picture's borders. Where they are not, the
@@ -101,7 +101,7 @@ def by_bands(weights: Weights, height: int, width: int) -> tuple[int, Restore]:
     return halo, lambda first, rows: predict(weights, rows)
 
 
-def by_patches(weights: Weights, height: int, width: int) -> tuple[int, Restore]:
+def by_patches(weights: Network, height: int, width: int) -> tuple[int, Restore]:
     """As `by_bands`, but a pixel is the mean over all the patches of a grid that hold it.
 
     A patch is restored with the network's own padding. What valid layers cut off is added to it
@@ -165,10 +165,10 @@ def _layout(
     room = -(-(panel_rows + halo) // strip) * strip - halo
     shares = devices // math.gcd(devices, -(-width // columns))  # so that all have as much to do
     down = -(-height // room)
-    down = max(down, min(-(-down // shares) * shares, height // LEAST_ROWS))
+    down = max(down, min(-(-down // shares) * shares, height // MIN_TILE_ROWS))
     rows = -(-(-(-height // down) + halo) // strip) * strip - halo  # whole strips
     if not matmul and down > 1:  # strips beyond the rows are left out, but not by XLA's form
-        room = -(-rows // LEAST_ROWS) * LEAST_ROWS
+        room = -(-rows // MIN_TILE_ROWS) * MIN_TILE_ROWS
     return rows, columns, room
 
 
@@ -239,7 +239,9 @@ def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
     rows to compute].
     """
     sizes = [kernel.shape[0] for kernel, _ in layers]
-    convolve = functools.partial(convolution.convolve_xla, precision=jax.lax.Precision.HIGHEST)
+    convolve = functools.partial(
+        convolution.conv_channels_last, precision=jax.lax.Precision.HIGHEST
+    )
     *hidden, (last_kernel, last_bias) = layers
     x = panel[None]
     row, column = (inside[axis] - sum(size // 2 for size in sizes) for axis in (0, 1))
@@ -278,7 +280,7 @@ def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
         for (kernel, bias), following in zip(hidden, _continuations(sizes, paddings), strict=True):
             row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
             relu = functools.partial(_bias_and_relu, bias)
-            x = convolution.convolve(x, kernel, 1, finish=relu)
+            x = convolution.conv_batch_last(x, kernel, 1, finish=relu)
             if following[0]:
                 x = _continue(x, (row, column), *following, inside)
         product = last_matrix @ x.reshape(x.shape[0], -1)

@@ -32,7 +32,7 @@ from srcnn_jax import (
 )
 from srcnn_jax.progress import Progress
 
-MOST_BYTES = 2**32  # of training images that are kept in the devices' memory
+MAX_DEVICE_BYTES = 2**32  # of training images that are kept in the devices' memory
 MATMUL_COLUMNS = 4200  # pixels of a microbatch that keep its activations in a core's cache
 
 
@@ -153,7 +153,7 @@ def create_model(config: ml_collections.ConfigDict) -> models.SRCNN:
 
 
 def create_train_state(
-    config: ml_collections.ConfigDict, initial: weights.Weights | None = None
+    config: ml_collections.ConfigDict, initial: weights.Network | None = None
 ) -> TrainState:
     """Fresh weights, or the given ones, and the optimiser of a config."""
     model = create_model(config)
@@ -271,7 +271,7 @@ def create_cut(
     """`input_pipeline.cut` of a config; None where the images would take too much of the memory of
     these local devices, so that tf.data is to cut the patches: a step takes a twelfth longer."""
     copies = len(devices) if devices[0].platform == "cpu" else 1  # CPU devices share a memory
-    if copies * source.pixels.nbytes > MOST_BYTES:
+    if copies * source.pixels.nbytes > MAX_DEVICE_BYTES:
         return None
     return functools.partial(
         input_pipeline.cut,
@@ -322,7 +322,7 @@ class Data:
     watched_images: list[evaluate.TestImage]
 
     def origins(self) -> dict[str, tuple[str, str]]:
-        """(where from, fingerprint) of each data set, for `workdir.claim`."""
+        """(where from, fingerprint) of each data set, for `workdir.open_run`."""
         origins: dict[str, tuple[str, str]] = {}
         for each in (self.trained_on, *self.tests):
             source, fingerprint = origins.get(each.name, (each.source, ""))
@@ -360,7 +360,7 @@ def train_and_evaluate(
     config: ml_collections.ConfigDict,
     folder: str,
     *,
-    initial: weights.Weights | None = None,
+    initial: weights.Network | None = None,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains, evaluates and saves a network; goes on where an earlier call was stopped.
@@ -383,7 +383,7 @@ def train_and_evaluate(
     began = time.perf_counter()
     check_config(config)
     path = pathlib.Path(folder).absolute()
-    workdir.check_config(path, config)
+    workdir.check_same_config(path, config)
     finished = workdir.read_json(path / "eval.json")
     if finished and (path / "weights.safetensors").exists():
         _say(f"{folder} is finished; its result:\n")
@@ -397,7 +397,7 @@ def train_and_evaluate(
     main_process = parallel.is_main_process()
     if main_process:
         notes = {**(notes or {}), "devices": [str(device) for device in devices]}
-        workdir.claim(path, config, data.origins(), notes)
+        workdir.open_run(path, config, data.origins(), notes)
     parallel.agree(0)  # process 0 has claimed it
     if not (path / "run.json").exists():
         raise ValueError(
@@ -419,7 +419,7 @@ def train_and_evaluate(
         silent=not main_process,
     )
     with contextlib.ExitStack() as stack:
-        metrics = workdir.Metrics(path, start, writes=main_process)
+        metrics = workdir.MetricWriter(path, start, writes=main_process)
         stack.callback(metrics.close)
         stack.callback(manager.wait_until_finished)  # also if the training diverges
         params = _train(config, path, data, state, start, devices, manager, metrics, progress)
@@ -462,7 +462,7 @@ def _train(
     start: int,
     devices: list[jax.Device],
     manager: checkpoint.Manager,
-    metrics: workdir.Metrics,
+    metrics: workdir.MetricWriter,
     progress: Progress,
 ) -> Any:
     """The loop from step `start` to the end; returns the parameters. Raises as its caller."""
@@ -503,7 +503,7 @@ def _train(
 def record(
     config: ml_collections.ConfigDict,
     path: pathlib.Path,
-    metrics: workdir.Metrics,
+    metrics: workdir.MetricWriter,
     step: int,
     losses: np.ndarray,
     rate: float,
@@ -534,7 +534,7 @@ def measure(
     config: ml_collections.ConfigDict,
     path: pathlib.Path,
     data: Data,
-    metrics: workdir.Metrics,
+    metrics: workdir.MetricWriter,
     step: int,
     params: Any,
 ) -> float:
@@ -560,9 +560,9 @@ def label_values(config: ml_collections.ConfigDict) -> int:
     return (config.data.patch_size - 2 * margin) ** 2 * len(loss_channels(config))
 
 
-def to_weights(config: ml_collections.ConfigDict, params: Any) -> weights.Weights:
+def to_weights(config: ml_collections.ConfigDict, params: Any) -> weights.Network:
     """Parameters on the host, with what a weight file says of them."""
-    return weights.Weights(
+    return weights.Network(
         jax.tree.map(np.asarray, dict(params)),
         config.model.padding,
         config.scale,

@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from srcnn_jax import image
 
 if TYPE_CHECKING:
-    from srcnn_jax.weights import Weights
+    from srcnn_jax.weights import Network
 
 BAND_PIXELS = 2**21  # of the output, computed at a time; memory grows with it, not the result
 MAX_PIXELS = 500_000_000  # of an input; more is taken for a decompression bomb
@@ -55,7 +55,7 @@ MODES = {  # that an output can hold, by its suffix
 def upscale(
     picture: Picture,
     scale: int,
-    weights: "Weights | str | os.PathLike | None" = None,
+    weights: "Network | str | os.PathLike | None" = None,
     *,
     overlap: str = "band",
 ) -> Picture:
@@ -87,7 +87,7 @@ def upscale(
     return _enlarge_image(_prepare(picture, scale), scale, network, overlap)
 
 
-def _network(weights: "Weights | str | os.PathLike | None", scale: int) -> "Weights":
+def _network(weights: "Network | str | os.PathLike | None", scale: int) -> "Network":
     """The network to use; raises as `upscale`."""
     if scale < 2:
         raise ValueError(f"the scale is a whole number from 2 up, not {scale}")
@@ -95,7 +95,7 @@ def _network(weights: "Weights | str | os.PathLike | None", scale: int) -> "Weig
 
     if weights is None:
         return weight_files.load_pretrained(scale)
-    if isinstance(weights, weight_files.Weights):
+    if isinstance(weights, weight_files.Network):
         return weights
     network = weight_files.load(weights)
     if network.scale not in (scale, None):  # legitimate, but seldom meant
@@ -160,7 +160,7 @@ def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _enlarge_image(
-    picture: Image.Image, scale: int, network: "Weights", overlap: str
+    picture: Image.Image, scale: int, network: "Network", overlap: str
 ) -> Image.Image:
     """`upscale` for a picture that `_prepare` has been over."""
     result = Image.fromarray(_enlarge(np.asarray(picture), scale, network, overlap))
@@ -168,7 +168,7 @@ def _enlarge_image(
     return result
 
 
-def _enlarge(pixels: np.ndarray, scale: int, network: "Weights", overlap: str) -> np.ndarray:
+def _enlarge(pixels: np.ndarray, scale: int, network: "Network", overlap: str) -> np.ndarray:
     """The whole computation, on arrays as `upscale` takes them."""
     from srcnn_jax import predict
 
@@ -316,7 +316,7 @@ def _output_paths(inputs: Sequence[Path], output: Path | None, scale: int) -> li
     return paths
 
 
-def _upscale_file(source: Path, target: Path, scale: int, network: "Weights", overlap: str) -> str:
+def _upscale_file(source: Path, target: Path, scale: int, network: "Network", overlap: str) -> str:
     """Enlarges one file; returns the sizes before and after."""
     picture = _prepare(_read(source), scale)
     modes = MODES[target.suffix.lower()]

@@ -52,7 +52,7 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, as `Metrics.write` got them; raises as `read_json`."""
+    """The lines of `metrics.jsonl`, as `MetricWriter.write` got them; raises as `read_json`."""
     path = folder / "metrics.jsonl"
     return [_parse(line, path) for line in path.read_bytes().splitlines()]
 
@@ -66,7 +66,7 @@ def _parse(text: bytes, path: pathlib.Path) -> Any:
         ) from error
 
 
-def check_config(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def check_same_config(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Raises ValueError, naming the fields, if the folder belongs to a config that differs."""
     found = read_json(folder / "config.json")
     if found is None:
@@ -84,7 +84,7 @@ def check_config(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Non
         )
 
 
-def claim(
+def open_run(
     folder: pathlib.Path,
     config: ml_collections.ConfigDict,
     data: Mapping[str, Sequence[str]],
@@ -103,7 +103,7 @@ def claim(
       ValueError: if the config or the data differ.
       OSError: if the folder cannot be written.
     """
-    check_config(folder, config)
+    check_same_config(folder, config)
     before = read_json(folder / "run.json")
     if before is not None:
         for name in sorted(data.keys() | before["data"].keys()):
@@ -127,7 +127,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class Metrics:
+class MetricWriter:
     """Appends metrics of steps to `metrics.jsonl`, and some of them to TensorBoard events.
 
     Each line is {'step': n, name: number, ...}, n updates having been made.

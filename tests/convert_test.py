@@ -20,7 +20,7 @@ def network(tmp_path):
         }
         for i, shape in enumerate(shapes)
     }
-    original = weights.Weights(params, "valid", 3)
+    original = weights.Network(params, "valid", 3)
     weights.save(tmp_path / "weights.safetensors", original)
     return original
 

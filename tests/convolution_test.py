@@ -32,10 +32,10 @@ def reference(x, kernel):
 
 
 def convolve(x, kernel, padding=(0, 0)):
-    """`convolution.convolve` of x (C, H, W, N), to (C, H', W', N)."""
+    """`convolution.conv_batch_last` of x (C, H, W, N), to (C, H', W', N)."""
     batch = x.shape[-1]
     flat = x.reshape(*x.shape[:2], -1)
-    y = jax.jit(convolution.convolve, static_argnums=(2, 3))(flat, kernel, batch, padding)
+    y = jax.jit(convolution.conv_batch_last, static_argnums=(2, 3))(flat, kernel, batch, padding)
     return y.reshape(*y.shape[:2], -1, batch)
 
 
@@ -69,7 +69,7 @@ def test_gradients_are_those_of_the_plain_convolution(shape, padding):
 
     def channels_last(x, kernel):
         nhwc = x.transpose(3, 1, 2, 0)
-        return jnp.sum(jnp.sin(convolution.convolve_xla(nhwc, kernel, (rows, columns))))
+        return jnp.sum(jnp.sin(convolution.conv_channels_last(nhwc, kernel, (rows, columns))))
 
     def plain(x, kernel):
         nhwc = x.transpose(3, 1, 2, 0)
@@ -89,7 +89,7 @@ def test_the_gpu_form_joins_few_arrays_and_adds_no_padded_ones(shape, equations)
     """One array of 81 windows, or a sum of 25 padded blocks, is a quarter of a step on a GPU."""
 
     def loss(x, kernel):
-        return jnp.sum(jnp.sin(convolution.convolve_xla(x, kernel)))
+        return jnp.sum(jnp.sin(convolution.conv_channels_last(x, kernel)))
 
     x = jnp.zeros((2, 20, 20, shape[2]))
     program = jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, jnp.zeros(shape))

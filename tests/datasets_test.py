@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from srcnn_jax import datasets
-from srcnn_jax.datasets import folder, prepared, sample, sources
+from srcnn_jax.datasets import files, prepared, sample, sources
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 SHARED = pathlib.Path(os.environ.get("SRCNN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
@@ -264,7 +264,7 @@ def test_damaged_prepared_copy(world):
 
 def test_unreachable_is_absent_within_seconds(offline):
     start = time.monotonic()
-    with pytest.raises(datasets.DataAbsentError, match=r"'set5' .*SRCNN_DATA_DIR"):
+    with pytest.raises(datasets.DatasetNotFoundError, match=r"'set5' .*SRCNN_DATA_DIR"):
         datasets.load("set5")
     assert time.monotonic() - start < 5
 
@@ -298,7 +298,7 @@ def test_fallback_if_training_set_is_absent(offline, tmp_path, caplog):
     assert "'t91'" in warning
     assert "SRCNN_DATA_DIR" in warning
     assert "\n" not in warning
-    with pytest.raises(datasets.DataAbsentError, match="'t91'"):
+    with pytest.raises(datasets.DatasetNotFoundError, match="'t91'"):
         datasets.load_all("t91", tests, data_dir=data_dir, allow_sample=False)
 
 
@@ -306,7 +306,7 @@ def test_no_fallback_if_training_set_is_there(offline, tmp_path, monkeypatch):
     monkeypatch.setenv("SRCNN_DATA_DIR", _root_with(offline, "t91", "set5"))
     train, [result] = datasets.load_all("t91", ["set5"])
     assert (train.name, result.name) == ("t91", "set5")
-    with pytest.raises(datasets.DataAbsentError, match="'set14'"):
+    with pytest.raises(datasets.DatasetNotFoundError, match="'set14'"):
         datasets.load_all("t91", ["set5", "set14"])
 
 
@@ -316,9 +316,9 @@ def test_fallback_of_an_evaluation(offline, tmp_path, caplog):
     assert train is None
     assert [result.name for result in results] == ["sample"]
     assert len(_warnings(caplog)) == 1
-    with pytest.raises(datasets.DataAbsentError, match="'set14'"):
+    with pytest.raises(datasets.DatasetNotFoundError, match="'set14'"):
         datasets.load_all("", ["set14"], data_dir=data_dir, allow_sample=False)
-    with pytest.raises(datasets.DataAbsentError, match="'set14'"):
+    with pytest.raises(datasets.DatasetNotFoundError, match="'set14'"):
         datasets.load_all(None, ["set5", "set14"], data_dir=data_dir)
     assert datasets.load_all(None, []) == (None, [])
 
@@ -327,7 +327,7 @@ def test_fallback_of_an_evaluation(offline, tmp_path, caplog):
 def test_bad_names_are_found_before_the_fallback(offline, tests):
     with pytest.raises((ValueError, FileNotFoundError), match=repr(tests[0])) as caught:
         datasets.load_all("t91", tests)
-    assert not isinstance(caught.value, datasets.DataAbsentError)
+    assert not isinstance(caught.value, datasets.DatasetNotFoundError)
 
 
 def test_unknown_name_lists_the_known_ones():
@@ -346,7 +346,7 @@ def test_partial_folder_is_an_error_and_no_fallback(world, tmp_path):
         FileNotFoundError, match=r"'t91' .*incomplete: it lacks 't10\.jpg'"
     ) as caught:
         datasets.load_all("t91", [], data_dir=str(tmp_path / "root"))
-    assert not isinstance(caught.value, datasets.DataAbsentError)
+    assert not isinstance(caught.value, datasets.DatasetNotFoundError)
 
 
 def test_changed_file_in_a_folder_is_an_error(offline, tmp_path):
@@ -441,7 +441,7 @@ def test_known_name_wins_over_a_folder_of_that_name(offline, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert datasets.load("mine").images[0][0] == "x"
     assert datasets.load("./set5").images[0][0] == "x"
-    with pytest.raises(datasets.DataAbsentError):
+    with pytest.raises(datasets.DatasetNotFoundError):
         datasets.load("set5")
 
 
@@ -470,7 +470,7 @@ def test_broken_image_is_named(tmp_path, kind):
 
 def test_natural_order():
     names = ["t10", "T2", "a", "1", "t2"]
-    assert sorted(names, key=folder.natural_key) == ["1", "a", "T2", "t2", "t10"]
+    assert sorted(names, key=files.natural_key) == ["1", "a", "T2", "t2", "t10"]
 
 
 # Sample

@@ -9,7 +9,7 @@ from PIL import Image
 from srcnn_jax import datasets, evaluate, image, metrics, paper, weights, workdir
 from srcnn_jax.predict import predict
 
-IDENTITY = weights.Weights(
+IDENTITY = weights.Network(
     {
         f"conv{i}": {"kernel": np.ones((1, 1, 1, 1), np.float32), "bias": np.zeros(1, np.float32)}
         for i in (1, 2)

@@ -182,7 +182,7 @@ def test_ifc_is_of_changes_only(cat):
 
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_images_that_cannot_be_compared(name):
-    metric, least = metrics.METRICS[name], metrics.LEAST_SIDE[name]
+    metric, least = metrics.METRICS[name], metrics.MIN_SIDE[name]
     with pytest.raises(ValueError, match=r"\(200, 200\) and \(200, 1\)"):
         metric(np.zeros((200, 200)), np.zeros((200, 1)))
     smallest = np.random.default_rng(0).integers(0, 256, (least, 170))

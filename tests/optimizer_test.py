@@ -21,7 +21,7 @@ def create_params(rng, kernel_sizes=(3, 1, 3), widths=(1, 4, 3, 1)):
 
 
 def reference(gradients, update_every, start, factor_decay, moment_decay, max_rms):
-    """`precondition_by_eigenbasis` for one (f, f, in, out) kernel, in float64 with einsum."""
+    """`scale_by_eigenbasis` for one (f, f, in, out) kernel, in float64 with einsum."""
     f, _, fan_in, fan_out = gradients[0].shape
     dims = f * f, fan_in, fan_out
     factors = [np.zeros((d, d)) for d in dims]
@@ -65,7 +65,7 @@ def test_preconditioner_is_its_derivation(shape, max_rms):
         "moment_decay": 0.9,
         "max_rms": max_rms,
     }
-    transform = optimizer.precondition_by_eigenbasis(**settings)
+    transform = optimizer.scale_by_eigenbasis(**settings)
     state = transform.init({"kernel": jnp.zeros(shape)})
     update = jax.jit(transform.update)
     for gradient, expected in zip(gradients, reference(gradients, **settings), strict=True):
@@ -75,14 +75,14 @@ def test_preconditioner_is_its_derivation(shape, max_rms):
 
 
 def test_preconditioner_normalises_biases_elementwise():
-    transform = optimizer.precondition_by_eigenbasis(start=0)
+    transform = optimizer.scale_by_eigenbasis(start=0)
     state = transform.init(jnp.zeros(3))
     updates, _ = transform.update(jnp.array([1e-4, -3.0, 100.0]), state)
     np.testing.assert_allclose(updates, [1, -1, 1], rtol=1e-5)
 
 
 def test_preconditioner_survives_a_zero_gradient():
-    transform = optimizer.precondition_by_eigenbasis(start=0, update_every=1)
+    transform = optimizer.scale_by_eigenbasis(start=0, update_every=1)
     params = create_params(np.random.default_rng(0))
     state = transform.init(params)
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_preconditioner_survives_eigenvectors_that_are_not_found(monkeypatch):
     """A library that fails answers NaN: the basis stays as it was."""
     monkeypatch.setattr(jnp.linalg, "eigh", lambda k: (k[0], jnp.full_like(k, jnp.nan)))
     gradient = jnp.full((3, 3, 2, 4), 0.5)
-    precondition = optimizer.precondition_by_eigenbasis(start=0)
+    precondition = optimizer.scale_by_eigenbasis(start=0)
     update, state = precondition.update(gradient, precondition.init(gradient))
     np.testing.assert_allclose(update, 1.0, rtol=1e-5)
     for basis in state.bases:
@@ -127,7 +127,7 @@ def test_preconditioner_cures_bad_conditioning():
     sgd = optax.sgd(0.1, momentum=0.9)
     schedule = optax.schedules.cosine_decay_schedule(5e-3, 500)
     preconditioned = optax.chain(
-        optimizer.precondition_by_eigenbasis(update_every=10), optax.sgd(schedule, momentum=0.9)
+        optimizer.scale_by_eigenbasis(update_every=10), optax.sgd(schedule, momentum=0.9)
     )
     assert minimise(preconditioned) < 0.3 * minimise(sgd)
 

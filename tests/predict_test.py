@@ -9,7 +9,7 @@ from reference import whole
 
 from srcnn_jax import architecture
 from srcnn_jax.predict import predict
-from srcnn_jax.weights import Weights
+from srcnn_jax.weights import Network
 
 COLOUR = {1: "y", 3: "rgb"}
 
@@ -25,7 +25,7 @@ def _weights(kernel_sizes, features, padding, channels=1):
         }
         for i, shape in enumerate(shapes)
     }
-    return Weights(params, padding, colour=COLOUR[channels])
+    return Network(params, padding, colour=COLOUR[channels])
 
 
 def _image(shape, seed=0):

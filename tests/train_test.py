@@ -230,7 +230,7 @@ def test_devices_hold_the_same_weights(tiny_config):
 def test_images_too_large_for_the_devices_train_the_same(tiny_config, tmp_path, monkeypatch):
     """tf.data cuts their patches, rather than the devices."""
     cut_by_jax = losses_and_layers(tiny_config, tmp_path / "jax")
-    monkeypatch.setattr(train, "MOST_BYTES", 0)
+    monkeypatch.setattr(train, "MAX_DEVICE_BYTES", 0)
     cut_by_tf = losses_and_layers(tiny_config, tmp_path / "tf")
     np.testing.assert_allclose(cut_by_jax[0], cut_by_tf[0], rtol=1e-6)
 

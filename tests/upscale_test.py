@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from reference import whole
 
 from srcnn_jax import architecture, image, models, upscale
-from srcnn_jax.weights import COLOURS, Weights, save
+from srcnn_jax.weights import COLOURS, Network, save
 
 REPOSITORY = Path(__file__).parents[1]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -31,7 +31,7 @@ def _network(padding="same", colour="y", scale=None, identity=False):
             kernel, bias = np.zeros_like(kernel), np.zeros_like(bias)
             kernel[shape[0] // 2, shape[1] // 2] = np.eye(*shape[2:])
         params[f"conv{index + 1}"] = {"kernel": kernel, "bias": bias}
-    return Weights(params, padding, scale, colour)
+    return Network(params, padding, scale, colour)
 
 
 IDENTITY = _network(identity=True)

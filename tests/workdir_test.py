@@ -14,7 +14,7 @@ def lines(folder):
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
-    metrics = workdir.Metrics(tmp_path, 0)
+    metrics = workdir.MetricWriter(tmp_path, 0)
     for step in range(1, 5):
         metrics.write(step, loss=1.0 / step)
     metrics.write(4, psnr=30.0)
@@ -22,7 +22,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # torn by a kill
 
-    resumed = workdir.Metrics(tmp_path, 3)
+    resumed = workdir.MetricWriter(tmp_path, 3)
     assert resumed.first == {"loss": 1.0}
     assert resumed.largest == {"loss": 1.0}
     resumed.write(4, loss=0.5)
@@ -32,37 +32,37 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_metrics_of_other_processes_are_counted_but_not_written(tmp_path):
-    metrics = workdir.Metrics(tmp_path, 0, writes=False)
+    metrics = workdir.MetricWriter(tmp_path, 0, writes=False)
     metrics.write(1, loss=2.0)
     metrics.close()
     assert metrics.first == {"loss": 2.0}
     assert not list(tmp_path.iterdir())
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 4.0}\n{"step": 2, "lo')
-    assert workdir.Metrics(tmp_path, 1, writes=False).first == {"loss": 4.0}
+    assert workdir.MetricWriter(tmp_path, 1, writes=False).first == {"loss": 4.0}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_damaged_metrics_are_one_line_that_names_the_file(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"st\n{"step": 1, "loss": 4.0}\n')
     with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged"):
-        workdir.Metrics(tmp_path, 1)
+        workdir.MetricWriter(tmp_path, 1)
 
 
 def test_another_config_is_an_error_that_names_the_fields(tmp_path):
     config = default.get_config("x3")
-    workdir.claim(tmp_path, config, {"t91": ("here", "abc")}, {"command": ["main"]})
-    workdir.claim(tmp_path, config, {"t91": ("there", "abc")}, {})
+    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, {"command": ["main"]})
+    workdir.open_run(tmp_path, config, {"t91": ("there", "abc")}, {})
     assert json.loads((tmp_path / "run.json").read_text())["data"] == {"t91": ["there", "abc"]}
     config.train.steps = 7
     with pytest.raises(ValueError, match=r"differs in train\.steps \(9000 there, 7 now\)"):
-        workdir.claim(tmp_path, config, {"t91": ("here", "abc")}, {})
+        workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, {})
 
 
 def test_other_data_is_an_error(tmp_path):
     config = default.get_config("x3")
-    workdir.claim(tmp_path, config, {"t91": ("here", "abc")}, {})
+    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, {})
     with pytest.raises(ValueError, match="begun on other data: t91"):
-        workdir.claim(tmp_path, config, {"t91": ("here", "abd")}, {})
+        workdir.open_run(tmp_path, config, {"t91": ("here", "abd")}, {})
 
 
 def test_json_is_there_whole_or_not_at_all(tmp_path):
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_named(tmp_path, content):
 
 
 def test_metrics_are_read_as_they_were_written(tmp_path):
-    metrics = workdir.Metrics(tmp_path, 0)
+    metrics = workdir.MetricWriter(tmp_path, 0)
     metrics.write(0, psnr=30.5)
     metrics.write(1, loss=0.25)
     metrics.close()

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from srcnn_jax.datasets import folder, prepared, sample, sources
+from srcnn_jax.datasets import files, prepared, sample, sources
 
-__all__ = ["DataAbsentError", "Dataset", "load", "load_all"]
+__all__ = ["Dataset", "DatasetNotFoundError", "load", "load_all"]
 
 
-class DataAbsentError(FileNotFoundError):
+class DatasetNotFoundError(FileNotFoundError):
     """A named dataset is in no folder, has no prepared copy and cannot be downloaded."""
 
 
@@ -57,7 +57,7 @@ def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Data
       data_dir: root of the folders of named datasets; without it SRCNN_DATA_DIR, if that is set.
 
     Raises:
-      DataAbsentError: the named dataset is nowhere to be had.
+      DatasetNotFoundError: the named dataset is nowhere to be had.
       FileNotFoundError: a path, `data_dir` or a file of a dataset's folder does not exist.
       ValueError: the name is unknown, a file is damaged or is not the published one, a download
         broke off, or the prepared copy cannot be written.
@@ -96,7 +96,7 @@ def load_all(
       The training set (None if not asked for) and the test sets.
 
     Raises:
-      DataAbsentError: a named dataset is absent and the fallback does not apply.
+      DatasetNotFoundError: a named dataset is absent and the fallback does not apply.
       FileNotFoundError, ValueError: as in `load`.
     """
     for name in [train, *tests] if train else tests:
@@ -112,7 +112,7 @@ def load_all(
     if train:
         try:
             trained = get(train, "train")
-        except DataAbsentError as absent:
+        except DatasetNotFoundError as absent:
             if not allow_sample:
                 raise
             logging.warning("%s. Training and testing on sample photographs instead.", absent)
@@ -120,11 +120,11 @@ def load_all(
         return trained, [get(name) for name in tests]
 
     found: list[Dataset] = []
-    absences: list[DataAbsentError] = []
+    absences: list[DatasetNotFoundError] = []
     for name in tests:
         try:
             found.append(get(name))
-        except DataAbsentError as absent:
+        except DatasetNotFoundError as absent:
             absences.append(absent)
     if not absences:
         return None, found
@@ -161,7 +161,7 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
     if name == "sample":
         return _dataset(name, "scikit-image sample photographs", sample.read(split))
     if _is_path(name):
-        return _dataset(name, f"folder {_path(name)}", folder.read_folder(_path(name)))
+        return _dataset(name, f"folder {_path(name)}", files.read_folder(_path(name)))
 
     root = data_dir or os.environ.get("SRCNN_DATA_DIR")
     if root:
@@ -170,8 +170,8 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
             raise FileNotFoundError(f"{setting} {root!r} is not a folder: correct or unset it")
         if (_path(root) / name).is_dir():
             # Hashing and decoding take well under a second, so no prepared copy is made.
-            files = sources.read_folder(_path(root) / name, name)
-            return _dataset(name, f"folder {_path(root) / name}", files)
+            found = sources.read_folder(_path(root) / name, name)
+            return _dataset(name, f"folder {_path(root) / name}", found)
 
     copy = prepared.directory(name)
     if copy.is_dir():
@@ -180,7 +180,7 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
     url = sources.rows(name)[0].url
     if reason := prepared.unreachable(url, dead_hosts):
         place = f"no folder {str(_path(root) / name)!r}" if root else "SRCNN_DATA_DIR is not set"
-        raise DataAbsentError(
+        raise DatasetNotFoundError(
             f"dataset {name!r} is nowhere to be had: {place}, no prepared copy {str(copy)!r}, and "
             f"{url} cannot be reached ({reason}); set SRCNN_DATA_DIR to a folder that holds its "
             f"files in {name}/, or connect to the network"
@@ -189,10 +189,10 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
     return _dataset(name, "download", prepared.read(name))
 
 
-def _dataset(name: str, source: str, files: list[folder.ImageFile]) -> Dataset:
-    files = sorted(files, key=lambda file: folder.natural_key(file.name))
-    lines = "".join(f"{file.name}\t{file.sha256}\n" for file in files)
-    shared = Counter(pathlib.PurePath(file.name).stem for file in files)
+def _dataset(name: str, source: str, found: list[files.ImageFile]) -> Dataset:
+    found = sorted(found, key=lambda file: files.natural_key(file.name))
+    lines = "".join(f"{file.name}\t{file.sha256}\n" for file in found)
+    shared = Counter(pathlib.PurePath(file.name).stem for file in found)
     unique = max(shared.values()) == 1
     return Dataset(
         name=name,
@@ -202,6 +202,6 @@ def _dataset(name: str, source: str, files: list[folder.ImageFile]) -> Dataset:
         luminance="gray" if name == "bsd200" else "ycbcr",
         images=tuple(
             (pathlib.PurePath(file.name).stem if unique else file.name, file.pixels)
-            for file in files
+            for file in found
         ),
     )

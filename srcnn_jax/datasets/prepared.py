@@ -13,7 +13,7 @@ import urllib.parse
 import uuid
 from typing import Any
 
-from srcnn_jax.datasets import folder, sources
+from srcnn_jax.datasets import files, sources
 
 PROBE_SECONDS = 3.0
 
@@ -115,7 +115,7 @@ def prepare(name: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def read(name: str) -> list[folder.ImageFile]:
+def read(name: str) -> list[files.ImageFile]:
     """All images of the prepared copy of a named dataset.
 
     Raises:
@@ -129,7 +129,7 @@ def read(name: str) -> list[folder.ImageFile]:
         examples = tfds.as_numpy(Builder(config=name, data_dir=copy).as_dataset(split=SPLIT))
         pixels = {example["file"].decode(): example["pixels"] for example in examples}
         return [
-            folder.ImageFile(
+            files.ImageFile(
                 row.file,
                 row.sha256,
                 pixels[row.file] if pixels[row.file].shape[2] == 3 else pixels[row.file][:, :, 0],

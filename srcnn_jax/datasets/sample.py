@@ -6,7 +6,7 @@ They need no network. Scores on them are no result of the paper.
 import importlib.util
 import pathlib
 
-from srcnn_jax.datasets import folder
+from srcnn_jax.datasets import files
 
 # Photographs of things, faces and textures. The two test images are seen by no training run.
 FILES = {
@@ -24,7 +24,7 @@ FILES = {
 }
 
 
-def read(split: str) -> list[folder.ImageFile]:
+def read(split: str) -> list[files.ImageFile]:
     """The images of split 'train' or 'test'; camera, coins and the textures are grey.
 
     The files are read from scikit-image's folder, because `skimage.data` may download.
@@ -41,4 +41,4 @@ def read(split: str) -> list[folder.ImageFile]:
             raise FileNotFoundError(
                 f"dataset 'sample' lacks {str(path)!r}: install scikit-image from its wheel"
             )
-    return [folder.decode(folder.read_bytes(path), path) for path in paths]
+    return [files.decode(files.read_bytes(path), path) for path in paths]

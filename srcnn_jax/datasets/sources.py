@@ -8,7 +8,7 @@ import hashlib
 import pathlib
 from typing import NamedTuple
 
-from srcnn_jax.datasets import folder
+from srcnn_jax.datasets import files
 
 TABLE = pathlib.Path(__file__).with_name("sources.tsv")
 
@@ -50,23 +50,23 @@ def digest(name: str) -> str:
     return hashlib.sha256(repr((VERSION, name, rows(name))).encode()).hexdigest()[:16]
 
 
-def read_file(path: pathlib.Path, row: Row) -> folder.ImageFile:
+def read_file(path: pathlib.Path, row: Row) -> files.ImageFile:
     """Decodes a file that must be the one that `row` describes, whatever its name on disk.
 
     Raises:
       ValueError: its size or its sha256 differs.
     """
-    data = folder.read_bytes(path)
+    data = files.read_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     if (len(data), sha256) != (row.size, row.sha256):
         raise ValueError(
             f"{str(path)!r} is not the published file: it has {len(data)} bytes and sha256 "
             f"{sha256}, expected {row.size} and {row.sha256}; replace it by {row.url}"
         )
-    return folder.decode(data, path.with_name(row.file))
+    return files.decode(data, path.with_name(row.file))
 
 
-def read_folder(path: pathlib.Path, name: str) -> list[folder.ImageFile]:
+def read_folder(path: pathlib.Path, name: str) -> list[files.ImageFile]:
     """All files of a named dataset from the folder that holds them; other files are ignored.
 
     Raises:

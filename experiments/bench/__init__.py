@@ -1,0 +1,1 @@
+"""Speed, memory and time to quality: `python -m experiments.bench`."""

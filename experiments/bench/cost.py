@@ -1,0 +1,160 @@
+"""How time and memory grow: with the patches of a step, n1, f2, and the pixels of an image.
+
+    python -m experiments.bench.cost PICTURE.png [--rounds=N] [--smoke]
+
+Training is that of the default config (9-1-5, 64-32 filters, padding same, 64 patches of 45, the
+preconditioner included) with one size changed; restoring is by the network that comes with the
+project. The contestants of a panel are processes that take turns, as in `experiments.bench`, and
+a slope is the exponent p of size^p that fits best. Memory is the peak of a process, with Python,
+JAX and, in training, TensorFlow, which take most of it. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from experiments import machine, runner
+from experiments.bench.compare import Worker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UNITS = 10  # steps or images of a round; of large images fewer
+DEFAULT = {
+    "kernel_sizes": (9, 1, 5),
+    "features": (64, 32),
+    "padding": "same",
+    "patch_size": 45,
+    "batch_size": 64,
+    "precondition": True,
+}
+NETWORK = pathlib.Path(__file__).parents[2] / "srcnn_jax/pretrained/srcnn_915_x3.safetensors"
+
+
+class Cost(NamedTuple):
+    """Of a step or of an image: seconds, and the process's peak of memory in bytes."""
+
+    seconds: float
+    memory: int
+
+
+# By what is measured: the worker's function, and its arguments by size.
+Cases = Mapping[int, tuple[str, dict[str, Any]]]
+PANELS: dict[str, Cases] = {
+    "patches of a step": {
+        n: ("train_ours", {**DEFAULT, "batch_size": n}) for n in (16, 32, 64, 128, 256)
+    },
+    "n1 (n2 = 32)": {
+        n: ("train_ours", {**DEFAULT, "features": (n, 32)}) for n in (16, 32, 64, 128, 256)
+    },
+    "f2": {n: ("train_ours", {**DEFAULT, "kernel_sizes": (9, n, 5)}) for n in (1, 3, 5, 7)},
+    "pixels of an image": {
+        side**2: ("predict_ours", {"weights": str(NETWORK), "height": side, "width": side})
+        for side in (256, 512, 1024, 2048, 4096)
+    },
+}
+
+
+def measure(cases: Cases, rounds: int) -> dict[int, Cost]:
+    """The cost at each size, median over the rounds.
+
+    Raises:
+      RuntimeError: if a process cannot do it.
+    """
+    workers = {size: Worker(function, arguments) for size, (function, arguments) in cases.items()}
+    try:
+        for size, worker in workers.items():
+            if worker.missing:
+                raise RuntimeError(f"{cases[size]}: {worker.missing}")
+        times: dict[int, list[float]] = {size: [] for size in workers}
+        for _ in range(rounds):
+            for size, worker in workers.items():
+                times[size].append(worker.seconds(UNITS if size < 10**6 else 1))
+        return {
+            size: Cost(statistics.median(times[size]), worker.peak_memory())
+            for size, worker in workers.items()
+        }
+    finally:
+        for worker in workers.values():
+            worker.stop()
+
+
+def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The exponent p of the power law values = c * sizes^p that fits best."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def plot(panels: Mapping[str, Mapping[int, Cost]], note: str) -> Figure:
+    """Time above, memory below, over each of the sizes; with slopes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    figure = Figure(figsize=(3.2 * len(panels), 6), layout="constrained")
+    title = f"What a training step and an image cost\n{note}"
+    figure.suptitle(title, x=0.01, ha="left", size="medium", linespacing=1.5)
+    axes = figure.subplots(2, len(panels), squeeze=False)
+    for column, (name, costs) in enumerate(panels.items()):
+        sizes = list(costs)
+        rows = (
+            ([1e3 * cost.seconds for cost in costs.values()], "ms"),
+            ([cost.memory / 2**20 for cost in costs.values()], "MiB, peak"),
+        )
+        for row, (values, unit) in enumerate(rows):
+            ax = axes[row, column]
+            ax.loglog(sizes, values, "o-")
+            ax.set_title(f"slope {slope(sizes, values):.2f}", size="medium")
+            ax.set_ylim(min(values) / 2, max(values) * 2)
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_minor_locator(NullLocator())
+            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.set_xticks(sizes, [_short(size) for size in sizes])
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.grid(color="0.9")
+            ax.spines[["top", "right"]].set_visible(False)
+            if column in (0, len(panels) - 1):
+                whole = "an image" if column else "a step"
+                ax.set_ylabel(f"{whole}: {unit}")
+        axes[1, column].set_xlabel(name)
+    return figure
+
+
+def _short(size: int) -> str:
+    if size >= 10**5:
+        return f"{size / 1e6:.2g}M"
+    return f"{size / 1e3:.0f}k" if size >= 10**4 else str(size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("picture", type=pathlib.Path, help="PNG file to write")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--smoke", action="store_true", help="two sizes of each, to see it work")
+    choices = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error("memory is measured by /proc, which Linux alone has")
+    runner.need("matplotlib")
+    from srcnn_jax.parallel import available_cores  # after the flags: it loads JAX
+
+    panels, rates = {}, []
+    for name, cases in PANELS.items():
+        rates.append(machine.rate())
+        chosen = dict(list(cases.items())[:2]) if choices.smoke else cases
+        panels[name] = measure(chosen, choices.rounds)
+        print(f"\n{name:20} ms       MiB")
+        for size, cost in panels[name].items():
+            print(f"{size:>14,} {1e3 * cost.seconds:12.1f} {cost.memory / 2**20:8.0f}", flush=True)
+    rate = statistics.median(rates)
+    note = f"{available_cores()} cores, fp32 matrix product {rate:.0f} GF/s"
+    choices.picture.parent.mkdir(parents=True, exist_ok=True)
+    plot(panels, note).savefig(choices.picture, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""What the scripts for the paper's tables and figures share: train what is missing, write tables.
+
+A study is a plain table of `Run`s and a function that turns their results into another. Finished
+runs are not trained again, unfinished ones go on from their checkpoint. A run's folder tells what
+is trained, not for which study, so that studies with the same WORKDIR share what they have in
+common.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import pathlib
+import queue
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from configs import default
+from experiments import runner
+from srcnn_jax.architecture import weight_count
+from srcnn_jax.workdir import read_json, read_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: the config's own
+    ("default", "smoke"): 40,  # seconds
+    ("default", "short"): 3_000,  # minutes: 192,000 patches
+    ("default", "full"): 30_000,
+    ("paper", "smoke"): 40,
+    ("paper", "short"): 20_000,  # 2.6 million patches
+    ("paper", "full"): None,  # 8e8 patches, the paper's length
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One network to train.
+
+    Attributes:
+      name: of its folder; no other run has it.
+      words: of `configs/default.py`, without `paper`.
+      fields: those of the config that differ from the default.
+      start: the run whose weights it starts from, if any.
+    """
+
+    name: str
+    words: str = "x3"
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    start: Run | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+      folder: its workdir.
+      scores: by test set, the entry 'datasets' of its `eval.json`.
+      seconds, patches: of its training and of what it started from, evaluation not counted.
+      weights: number of weights of the network, without biases.
+    """
+
+    folder: pathlib.Path
+    scores: Mapping[str, Any]
+    seconds: float
+    patches: int
+    weights: int
+
+    def mean(self, dataset: str, metric: str = "psnr", method: str = "srcnn") -> float:
+        """Mean of a metric over a test set."""
+        return self.scores[dataset]["mean"][method][metric]
+
+    def over_valid_region(self) -> float:
+        """Mean PSNR on the watched test set as the paper's curves have it, in dB; or exits."""
+        looks = [line["psnr_valid"] for line in read_metrics(self.folder) if "psnr_valid" in line]
+        if not looks:
+            sys.exit(
+                f"error: {self.folder} was trained by a version that did not measure PSNR over the "
+                "valid region: delete the folder to train it again"
+            )
+        return looks[-1]
+
+
+def network(sizes: str = "9-1-5", features: str = "64-32", words: str = "x3") -> Run:
+    """The run of an architecture: filter sizes f1-f2-f3, filters n1-n2, and the config's words."""
+    fields = {
+        "model.kernel_sizes": sizes.replace("-", ","),
+        "model.features": features.replace("-", ","),
+    }
+    return Run(f"{words.replace(',', '_')}_{sizes}_{features}", words, fields)
+
+
+def variant(
+    run: Run, name: str, fields: Mapping[str, Any] | None = None, start: Run | None = None
+) -> Run:
+    """A run with other fields or another start; `name` is added to its name."""
+    return Run(f"{run.name}_{name}", run.words, {**run.fields, **(fields or {})}, start)
+
+
+def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
+    """Reads the command line that all studies have; `seeds` is the default of --seeds."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("workdir", type=pathlib.Path, help="folder of the runs and the tables")
+    parser.add_argument("--recipe", choices=("default", "paper"), default="default")
+    parser.add_argument("--budget", choices=("smoke", "short", "full"), default="short")
+    parser.add_argument(
+        "--seeds", type=int, default=seeds, help="runs of each network (%(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="trainings at a time, each with its share of the cores or a GPU (%(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="config field for all runs",
+    )
+    choices = parser.parse_args()
+    runner.need("jinja2", "matplotlib", "pandas", "tabulate")
+    for text in choices.set:
+        if "=" not in text:
+            parser.error(f"--set is FIELD=VALUE, as train.batch_size=32, not {text!r}")
+    for name in ("seeds", "workers"):
+        if getattr(choices, name) < 1:
+            parser.error(f"--{name} must be positive, not {getattr(choices, name)}")
+    return choices
+
+
+def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, list[Result]]:
+    """Trains every run with every seed, `choices.workers` at a time.
+
+    Exits with one line if one fails, or at Ctrl-C; those at work are waited for.
+
+    Args:
+      runs: by their names in the table.
+      choices: of `options`.
+
+    Returns:
+      The results by the same names, one for each seed.
+    """
+    _check_data(runs.values(), choices)
+    count, gpus = choices.workers, runner.list_gpus()
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in range(count):
+        free.put(index)
+
+    def work(task: tuple[int, Any]) -> Result:
+        seed, label = task
+        index = free.get()
+        try:
+            with runner.share(index, count, gpus) as environment:
+                return _train(runs[label], seed, choices, environment)
+        finally:
+            free.put(index)
+
+    tasks = [(seed, label) for seed in range(choices.seeds) for label in runs]
+    try:
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
+    except KeyboardInterrupt:  # the trainings had it from the terminal, too
+        print("\nstopped; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    return {label: [finished[seed, label] for seed in range(choices.seeds)] for label in runs}
+
+
+def settings(choices: argparse.Namespace) -> dict[str, str]:
+    """The values of --set by field."""
+    return dict(text.split("=", 1) for text in choices.set)
+
+
+def _check_data(runs: Iterable[Run], choices: argparse.Namespace) -> None:
+    """Exits with one line if data are missing that a run which is not finished needs."""
+    needed = set()
+    for run in runs:
+        folders = [_folder(run, seed, choices) for seed in range(choices.seeds)]
+        if not all((folder / "eval.json").exists() for folder in folders):
+            config = default.get_config(run.words)
+            own = {**run.fields, **settings(choices)}
+            needed.add(
+                (
+                    own.get("data.train", config.data.train),
+                    own.get("eval.datasets", config.eval.datasets),
+                    own.get("data.dir", config.data.dir),
+                )
+            )
+    for each in sorted(needed):
+        try:
+            runner.check_data(*each)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+
+
+def _folder(run: Run, seed: int, choices: argparse.Namespace) -> pathlib.Path:
+    return choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
+
+
+def _train(
+    run: Run, seed: int, choices: argparse.Namespace, environment: Mapping[str, str]
+) -> Result:
+    before = _train(run.start, seed, choices, environment) if run.start else None
+    folder = _folder(run, seed, choices)
+    print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
+    arguments = _command(run, seed, folder, choices)
+    if before:
+        arguments.append(f"--weights={before.folder.absolute()}")
+    # Another study may be training it, or what was left of one that was killed.
+    with runner.lock(folder) as held:
+        done = subprocess.run(
+            arguments,
+            cwd=runner.ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[held.fileno()],
+        )
+    if done.returncode:
+        sys.exit(f"{run.name}: {runner.reason(done.returncode, done.stderr.decode())}")
+    try:
+        result = read(folder)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if before:
+        seconds, patches = result.seconds + before.seconds, result.patches + before.patches
+        result = dataclasses.replace(result, seconds=seconds, patches=patches)
+    return result
+
+
+def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namespace) -> list[str]:
+    words = f"{run.words},paper" if choices.recipe == "paper" else run.words
+    fields = {"seed": seed, **run.fields}
+    steps = STEPS[choices.recipe, choices.budget]
+    if steps is not None:
+        fields["train.steps"] = steps
+        for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
+            fields[field] = max(20, steps // 400 * 20)
+    fields |= settings(choices)
+    return runner.train(f"configs/default.py:{words}", folder, fields)
+
+
+def read(folder: pathlib.Path) -> Result:
+    """The result of a finished workdir.
+
+    Raises:
+      FileNotFoundError: if it is not finished.
+    """
+    evaluation, config = read_json(folder / "eval.json"), read_json(folder / "config.json")
+    if evaluation is None or config is None:
+        raise FileNotFoundError(f"{folder} is not the workdir of a finished run")
+    model = config["model"]
+    channels = 1 if config["data"]["colour"] == "y" else 3
+    return Result(
+        folder,
+        evaluation["datasets"],
+        _seconds(folder, config["train"]["batch_size"]),
+        config["train"]["steps"] * config["train"]["batch_size"],
+        weight_count(model["kernel_sizes"], model["features"], channels),
+    )
+
+
+def _seconds(folder: pathlib.Path, batch_size: int) -> float:
+    """Seconds of training, with what its first dispatch took to compile."""
+    seconds, before = 0.0, 0
+    for line in read_metrics(folder):
+        if "patches_per_second" in line:
+            seconds += (line["step"] - before) * batch_size / line["patches_per_second"]
+            before = line["step"]
+    return seconds
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """'32.70', or '32.70 ± 0.01' with the standard deviation of several seeds."""
+    text = f"{statistics.mean(values):.{digits}f}"
+    return f"{text} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else text
+
+
+def compare(
+    results: Mapping[str, Sequence[Result]],
+    published: Mapping[str, float | None],
+    psnr_of: Callable[[Result], float] = lambda result: result.mean("set5"),
+) -> pd.DataFrame:
+    """A row for each network: PSNR beside the paper's, difference, cost."""
+    import pandas as pd
+
+    rows = []
+    for name, seeds in results.items():
+        psnr = [psnr_of(result) for result in seeds]
+        paper = published.get(name)
+        rows.append(
+            {
+                "network": name,
+                "weights": seeds[0].weights,
+                "paper, dB": "–" if paper is None else f"{paper:.2f}",
+                "ours, dB": spread(psnr),
+                "difference": "–" if paper is None else f"{statistics.mean(psnr) - paper:+.2f}",
+                "seeds": len(seeds),
+                "patches": seeds[0].patches,
+                "seconds": round(statistics.mean(result.seconds for result in seeds)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def cost(results: Mapping[Any, Sequence[Result]]) -> str:
+    """A sentence for tables without columns for it: what training took."""
+    runs = [result for seeds in results.values() for result in seeds]
+    patches = " or ".join(f"{count:,}" for count in sorted({result.patches for result in runs}))
+    seconds = [result.seconds for result in runs]
+    return (
+        f"{len(runs)} trainings of {patches} patches, {min(seconds):.0f} to {max(seconds):.0f} "
+        "seconds each."
+    )
+
+
+def output(name: str, choices: argparse.Namespace, suffix: str) -> pathlib.Path:
+    """Where a study writes a table or a figure; makes the folder."""
+    choices.workdir.mkdir(parents=True, exist_ok=True)
+    return choices.workdir / f"{name}_{choices.recipe}_{choices.budget}{suffix}"
+
+
+def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespace) -> None:
+    """Prints the table, and writes it as `name`.md, .csv and .tex into the workdir."""
+    typed = f"python -m experiments.paper.{name} WORKDIR" + "".join(
+        f" --{key}={value}"
+        for key, value in (
+            ("recipe", choices.recipe),
+            ("budget", choices.budget),
+            ("seeds", choices.seeds),
+            *(("set", text) for text in choices.set),
+        )
+    )
+    markdown = frame.to_markdown(index=False, disable_numparse=True)
+    text = f"{title}\n\n`{typed}`\n\n{markdown}\n"
+    output(name, choices, ".md").write_text(text)
+    frame.to_csv(output(name, choices, ".csv"), index=False)
+    frame.to_latex(output(name, choices, ".tex"), index=False, escape=True)
+    print(text)

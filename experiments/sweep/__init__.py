@@ -1,0 +1,1 @@
+"""Sweeps of config fields: `python -m experiments.sweep`."""

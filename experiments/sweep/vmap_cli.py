@@ -1,0 +1,56 @@
+"""Trains runs of a sweep at once on one GPU, by `vmap`, that differ in seed and learning rate.
+
+    python -m experiments.sweep.vmap_cli experiments/sweeps/filters.py --workdir=DIR --networks=16
+
+One SRCNN does not fill a GPU. `python -m experiments.sweep ... --vmap=16` calls this first, and
+then finds the runs finished: each gets its folder in DIR/trials with all that `main` would leave
+there, checkpoints included, so that either goes on where the other was stopped. Runs that another
+process trains are left to it. A network that diverges is left as it was at its last checkpoint.
+
+On a CPU nothing is trained here: results/ensemble.md says why.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("sweep", type=pathlib.Path, help="the sweep, with GRID or RANDOM")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("--networks", type=int, default=16, help="at once (%(default)s)")
+    choices = parser.parse_args(arguments)
+    if choices.networks < 1:
+        parser.error(f"--networks must be positive, not {choices.networks}")
+    return choices
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    choices = parse(arguments)
+    os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
+    import jax  # after the flags: these take a while
+
+    from experiments.sweep import file as sweep_file
+    from experiments.sweep import vmap
+    from srcnn_jax import main, parallel, train
+
+    parallel.cache_compilations()
+    try:
+        sweep = sweep_file.read(choices.sweep)
+        if jax.default_backend() == "cpu":
+            print("on a CPU, networks train faster one by one: results/ensemble.md")
+            return
+        vmap.train_all(sweep, choices.workdir, choices.networks, main.run_notes())
+    except train.Interrupted as stop:
+        print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
+        sys.exit(128 + stop.signum)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
