@@ -12,8 +12,8 @@ Adam at a constant 3e-4 from a Glorot-uniform start, mean squared error, batches
     best      by PSNR on Set5 every 1,000 steps, not by the error on its own test file.
     bicubic   MATLAB's. OpenCV's does not smooth before it shrinks.
 
-Expected at x3: 32.49 dB on Set5, 29.03 on Set14 (experiments/results/keras_article.md), after 17
-seconds on an H100. On two cores of 450 GF/s, estimated from the first steps, an hour or two.
+Expected at x3: 32.49 dB on Set5, 29.03 on Set14 (experiments/results/paper/keras_article.md), after
+17 seconds on an H100. On two cores of 450 GF/s, estimated from the first steps, an hour or two.
 """
 
 import ml_collections

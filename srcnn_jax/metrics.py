@@ -2,9 +2,9 @@
 
 The authors used public MATLAB code: their own for PSNR, Wang's for SSIM, the package MeTriX MuX 1.1
 (Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. The paper is silent, but
-with these definitions its rows come out to the last digit: experiments/results/metrics.md. SciPy
-imports its parts as they are used, each a quarter of a second that a training need not wait for; so
-is what is imported inside a function.
+with these definitions its rows come out to the last digit: experiments/results/paper/metrics.md.
+SciPy imports its parts as they are used, each a quarter of a second that a training need not wait
+for; so is what is imported inside a function.
 """
 
 from collections.abc import Callable
