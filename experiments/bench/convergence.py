@@ -146,6 +146,7 @@ def plot(curves: Mapping[str, pd.DataFrame], paper: pd.DataFrame, note: str) -> 
       note: a line under the title: machine and seeds.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     title = "PSNR on Set5 x3 while 9-1-5 trains on T91"
@@ -187,6 +188,8 @@ def plot(curves: Mapping[str, pd.DataFrame], paper: pd.DataFrame, note: str) -> 
                     color="0.35",
                 )
     axes[0].set_ylabel("PSNR (dB)")
+    axes[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes[0].xaxis.set_minor_formatter(NullFormatter())
     axes[1].legend(loc="lower right", fontsize="small", framealpha=0.9)
     return figure
 
