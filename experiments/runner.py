@@ -1,67 +1,182 @@
-"""Trainings as processes of their own: their command, lock and share of the machine, their end."""
+"""One training as a process: its command, its lock, its share of the machine, and why it ended.
+
+Every experiment starts `srcnn_jax.main` here and nowhere else. The one exception is
+`fingerprint.py`, which describes older checkouts too.
+"""
 
 import contextlib
+import dataclasses
 import fcntl
 import importlib.util
 import os
 import pathlib
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
+
+import ml_collections
 
 ROOT = pathlib.Path(__file__).parents[1]
 POLL = 1.0  # seconds between two looks at a process or a lock
 
 
-def need(*modules: str) -> None:
-    """Exits with one line if a module of requirements-experiments.txt is missing: before work."""
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        sys.exit(
-            f"error: {', '.join(missing)} cannot be imported: "
-            "pip install -r requirements-experiments.txt"
-        )
+class TrainingError(Exception):
+    """A training that failed: why, in one line."""
 
 
-def check_data(trained_on: str, tests: str, data_dir: str) -> None:
-    """Loads the data sets, so that none is missed after hours, and none replaced by `sample`.
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What `srcnn_jax.main` trains, and where.
 
-    Args:
-      trained_on, tests, data_dir: as `data.train`, `eval.datasets` and `data.dir` of a config.
-
-    Raises:
-      ValueError, OSError: as `srcnn_jax.datasets.load_all`, in one line that names the fix.
+    Attributes:
+      config: a config file and its words, as main's --config takes them.
+      folder: the workdir.
+      fields: values of the config's fields by their dotted names.
+      weights: a weight file or a workdir to start from.
+      data_dir: the folder of the data sets; '' leaves the choice to main.
+      allow_sample: whether the sample may stand in for a training set that is missing.
     """
-    from srcnn_jax import datasets
 
-    names = datasets.dataset_names(tests)
-    datasets.load_all(trained_on, names, data_dir=data_dir or None, allow_sample=False)
+    config: str
+    folder: pathlib.Path
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights: pathlib.Path | None = None
+    data_dir: str = ""
+    allow_sample: bool = True
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "eval.json").exists()
+
+    def command(self) -> list[str]:
+        """The command line. It trains in one process, also under a launcher of several."""
+        return [
+            *(sys.executable, "-m", "srcnn_jax.main", f"--config={self.config}"),
+            f"--workdir={self.folder.absolute()}",
+            "--num_processes=1",
+            *([f"--data_dir={self.data_dir}"] if self.data_dir else []),
+            *([] if self.allow_sample else ["--noallow_sample"]),
+            *([f"--weights={self.weights.absolute()}"] if self.weights else []),
+            *(f"--config.{field}={text(value)}" for field, value in self.fields.items()),
+        ]
 
 
 def text(value: Any) -> str:
-    """A value as main's command line takes it: (9, 1, 5) is '9,1,5'."""
-    return ",".join(map(text, value)) if isinstance(value, (tuple, list)) else str(value)
+    """A value as main's command line takes it.
 
-
-def train(config: str, folder: pathlib.Path, fields: Mapping[str, Any]) -> list[str]:
-    """What trains a config with its words, as 'configs/default.py:x3', and some fields of it.
-
-    It trains alone, also where a launcher has started several of us.
+    Numbers stand between commas: (9, 1, 5) is '9,1,5'. A dict, a tuple of other things and the
+    empty tuple are Python's own words: "{'b1': 0.9}", "(('.*', 1.0),)" and '()'.
     """
-    return [
-        *(sys.executable, "-m", "srcnn_jax.main", f"--config={config}"),
-        f"--workdir={folder.absolute()}",
-        "--num_processes=1",
-        *(f"--config.{field}={text(value)}" for field, value in fields.items()),
-    ]
+    if isinstance(value, ml_collections.ConfigDict):
+        value = value.to_dict()
+    if not isinstance(value, (tuple, list)):
+        return str(value)
+    if value and all(isinstance(each, (int, float)) for each in value):
+        return ",".join(map(str, value))
+    return repr(_as_tuple(value))
+
+
+def _as_tuple(value: Any) -> Any:
+    """A list and the lists in it as tuples; JSON turns tuples into lists."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, (tuple, list)) else value
+
+
+def run(
+    training: Training,
+    environment: Mapping[str, str] | None = None,
+    log: pathlib.Path | None = None,
+    beat: Callable[[], None] = lambda: None,
+    watch: Callable[[], None] | None = None,
+    unless_finished: bool = False,
+) -> None:
+    """Trains in a process of its own; waits for the folder's lock first.
+
+    The process inherits the lock. If we are killed, it trains on, and nobody else begins there.
+
+    Args:
+      training: what to train.
+      environment: of the process, as `share` yields it; ours by default.
+      log: a file for all that the process writes.
+      beat: called about once a second while we wait for the lock.
+      watch: called about once a second while the process trains. What it raises stops the
+        training, which saves a checkpoint first. A training that is watched has a session of its
+        own, so that Ctrl-C reaches it once, from here.
+      unless_finished: whether a finished folder is left as it is. By default main looks at it, and
+        says if it belongs to another config.
+
+    Raises:
+      TrainingError: if the training fails.
+    """
+    with lock(training.folder, beat) as held:
+        if unless_finished and training.finished:
+            return
+        with log.open("w+b") if log else tempfile.TemporaryFile("w+b") as output:
+            process = start(
+                training,
+                environment,
+                stdout=output if log else subprocess.DEVNULL,
+                stderr=output,
+                pass_fds=[held.fileno()],
+                start_new_session=watch is not None,
+            )
+            if code := wait(process, watch):
+                output.seek(0)
+                raise TrainingError(reason(code, output.read().decode(errors="replace")))
+
+
+def start(
+    training: Training, environment: Mapping[str, str] | None = None, **settings: Any
+) -> subprocess.Popen:
+    """Starts a training and does not wait; `settings` are those of `subprocess.Popen`."""
+    return subprocess.Popen(
+        training.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, **settings
+    )
+
+
+def wait(process: subprocess.Popen, watch: Callable[[], None] | None = None) -> int:
+    """Waits for a process and returns its exit code.
+
+    What `watch` raises, or a signal to us, stops the process; a second signal kills it.
+
+    Args:
+      process: what to wait for.
+      watch: called about once a second.
+    """
+    try:
+        while watch:
+            watch()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(POLL)
+        return process.wait()
+    except BaseException:
+        try:
+            process.terminate()
+            process.wait()
+        except BaseException:  # a second Ctrl-C
+            process.kill()
+            raise
+        raise
+
+
+def reason(code: int, log: str) -> str:
+    """Why a training ended with an exit code other than 0, in one line, from what it wrote."""
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL; out of memory?"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no reason given"]
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (said or lines)[-1]
 
 
 def try_lock(folder: pathlib.Path) -> IO[str] | None:
-    """Locks a run's folder until the file is closed; None if somebody else trains in it."""
+    """Locks a workdir until the file is closed; None if another process trains there."""
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / "lock").open("w")
     try:
@@ -72,8 +187,8 @@ def try_lock(folder: pathlib.Path) -> IO[str] | None:
     return file
 
 
-def lock(folder: pathlib.Path, beat: Callable[[], object] = lambda: None) -> IO[str]:
-    """As `try_lock`, but waits for it, and calls `beat` meanwhile."""
+def lock(folder: pathlib.Path, beat: Callable[[], None] = lambda: None) -> IO[str]:
+    """As `try_lock`, but waits for the lock, and calls `beat` meanwhile."""
     while (file := try_lock(folder)) is None:
         beat()
         time.sleep(POLL)
@@ -92,14 +207,15 @@ def list_gpus() -> list[str]:
 
 @contextlib.contextmanager
 def share(index: int, count: int, gpus: Sequence[str]) -> Iterator[dict[str, str]]:
-    """One of so many equal shares of the machine, for the processes that this thread starts within.
+    """One of `count` equal shares of the machine, for processes that this thread starts within.
 
     Args:
       index, count: which share, of how many.
-      gpus: of `list_gpus`; with more shares than GPUs, some share one and its memory.
+      gpus: as `list_gpus` returns them; with more shares than GPUs, some share one and its memory.
 
     Yields:
-      Their environment, which names their GPU. Their cores are this thread's until the end.
+      The environment for the processes, which names their GPU. This thread has no cores but those
+      of the share until the end.
     """
     environment = dict(os.environ)
     if gpus:
@@ -119,16 +235,71 @@ def share(index: int, count: int, gpus: Sequence[str]) -> Iterator[dict[str, str
 
 
 def uncached() -> dict[str, str]:
-    """The environment without JAX's own word for where compiled programs are kept."""
+    """Our environment without the variable that tells JAX where compiled programs are kept."""
     return {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
 
 
-def reason(code: int, log: str) -> str:
-    """Why a training ended with an exit code that is not 0, in one line, from what it wrote."""
-    if code == -signal.SIGKILL:
-        return "killed by SIGKILL; out of memory?"
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no reason given"]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (said or lines)[-1]
+def need(*modules: str) -> None:
+    """Exits with one line if a module of requirements-experiments.txt is missing: before work."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        sys.exit(
+            f"error: {', '.join(missing)} cannot be imported: "
+            "pip install -r requirements-experiments.txt"
+        )
+
+
+def check_data(trained_on: str, tests: str, data_dir: str = "") -> None:
+    """Loads the data sets, so that none is missed after hours, and none replaced by `sample`.
+
+    Args:
+      trained_on, tests: as `data.train` and `eval.datasets` of a config.
+      data_dir: as main's --data_dir.
+
+    Raises:
+      ValueError, OSError: as `srcnn_jax.datasets.load_all`, in one line that names the fix.
+    """
+    from srcnn_jax import datasets
+
+    names = datasets.dataset_names(tests)
+    datasets.load_all(trained_on, names, data_dir=data_dir or None, allow_sample=False)
+
+
+def load_config(argument: str) -> tuple[str, ml_collections.ConfigDict]:
+    """Loads what main's --config names, from the current folder or else from the checkout.
+
+    Returns:
+      The argument with an absolute path, and the config.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file cannot be run, or does not know the words.
+    """
+    name, colon, words = argument.partition(":")
+    path = pathlib.Path(name).absolute()
+    if not path.exists():
+        path = ROOT / name
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config {name}")
+    try:
+        get_config = run_file(path)["get_config"]
+        return f"{path}{colon}{words}", get_config(words) if colon else get_config()
+    except Exception as error:
+        raise ValueError(f"config {argument!r}: {error}") from error
+
+
+def run_file(path: pathlib.Path) -> dict[str, Any]:
+    """Runs a Python file and returns its names.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it raises, or is no Python; in one line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    try:
+        return runpy.run_path(str(path))
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error

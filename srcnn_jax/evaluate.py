@@ -1,7 +1,6 @@
-"""The paper's evaluation (`demo_SR.m`): metrics of every image, their means, and the table."""
+"""The paper's evaluation (`demo_SR.m`): metrics of every image, and their means."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from srcnn_jax import image, metrics, paper
+from srcnn_jax import image, metrics
 from srcnn_jax.datasets import Dataset, dataset_names
 from srcnn_jax.input_pipeline import degrade, to_planes
 from srcnn_jax.predict import predict
@@ -269,54 +268,3 @@ def _write_images(
     folder.mkdir(parents=True, exist_ok=True)
     for kind, pixels in pictures(test, planes, colour, scale).items():
         Image.fromarray(pixels).save(folder / f"{test.name}_x{scale}_{kind}.png")
-
-
-def format_table(result: dict[str, Any]) -> str:
-    """The result of `evaluate` as text, beside the paper's numbers where the paper has them."""
-    return "\n\n".join(
-        _format_dataset(name, result["scale"], dataset)
-        for name, dataset in result["datasets"].items()
-    )
-
-
-def _format_dataset(name: str, scale: int, dataset: dict[str, Any]) -> str:
-    method = next(kind for kind in dataset["mean"] if kind != "bicubic")
-    title = method.upper() if method == "srcnn" else method
-    chosen = list(dataset["mean"][method])
-    papers = paper.SRCNN_915_T91.get((name, scale), {})
-    width = len(_cells(dataset["mean"]["bicubic"]))
-    heads = f"{'PSNR':>7}" + "".join(f"{metric.upper():>8}" for metric in chosen[1:])
-    lines = [
-        f"{name} x{scale} ({dataset['source']})",
-        f"{'':16}{'bicubic':>{width}}  {title:>{width}}"
-        + (f"{'paper 9-1-5':>15}" if papers else ""),
-        f"{'image':16}{heads}  {heads}" + (f"{'PSNR':>9}{'ours':>7}" if papers else ""),
-    ]
-
-    def row(label: str, scores: dict[str, Any], published: float | None) -> str:
-        ours = scores[method]
-        text = f"{label[:16]:16}{_cells(scores['bicubic'])}  {_cells(ours)}"
-        if published is not None and ours["psnr"] not in (None, math.inf):
-            text += f"{published:9.2f}{ours['psnr'] - published:+7.2f}"
-        return text
-
-    for scores in dataset["images"]:
-        label = scores["name"].removesuffix("_GT")
-        lines.append(row(label, scores, papers.get(label)))
-    mean = paper.SRCNN_915_T91_MEAN.get((name, scale))
-    lines.append(row("mean", dataset["mean"], mean.psnr if mean else None))
-    if published := paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN.get((name, scale)):
-        bicubic, srcnn = (
-            _cells({metric: getattr(score, metric) for metric in chosen}) for score in published
-        )
-        lines.append(f"{'paper, 9-5-5':16}{bicubic}  {srcnn}   (ImageNet)")
-    return "\n".join(lines)
-
-
-def _cells(scores: dict[str, float | None]) -> str:
-    """PSNR in 7 columns, every other metric in 8; what `eval.json` has null for is infinite."""
-    text = ""
-    for metric, score in scores.items():
-        number = math.inf if score is None else score
-        text += f"{number:8.4f}" if metric.endswith("ssim") else f"{number:8.2f}"
-    return text[1:]

@@ -86,7 +86,7 @@ def run_notes() -> dict[str, Any]:
 
 def run(config) -> None:
     """Does what --mode says and prints the table."""
-    from srcnn_jax import evaluate, parallel, weights
+    from srcnn_jax import paper, parallel, weights
 
     training = FLAGS.mode == "train"
     if not training and not parallel.is_main_process():
@@ -96,7 +96,7 @@ def run(config) -> None:
     given = weights.load(FLAGS.weights) if FLAGS.weights else None
     result = (run_training if training else run_evaluation)(config, folder, given)
     if parallel.is_main_process():
-        print(evaluate.format_table(result))
+        print(paper.format_table(result))
 
 
 def run_training(config, folder: str, given) -> dict[str, Any]:

@@ -1,6 +1,12 @@
-"""Numbers of the papers that the result tables compare with."""
+"""The papers' numbers, and a result of ours beside them: rows, and the table that main prints.
 
-from typing import NamedTuple
+Every table that compares with the paper is made of the rows of `beside_915` and `beside_955`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class Score(NamedTuple):
@@ -84,3 +90,180 @@ BICUBIC_AND_SRCNN_955_IMAGENET_MEAN = {
         Score(25.6, 0.7184, 0.9261, 2.45, 25.65, 37.24),
     ),
 }
+
+
+# Digits after the point of every metric, in all tables that stand beside the paper's.
+DIGITS = {"psnr": 2, "ssim": 4, "msssim": 4, "ifc": 2, "nqm": 2, "wpsnr": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One score of ours beside the paper's.
+
+    Attributes:
+      dataset, scale: the test set, and by how much it was enlarged.
+      image: a name without the '_GT' of Set5's files, or 'mean'.
+      metric: as in metrics.py.
+      bicubic, ours: our scores; PSNR of equal images is infinite.
+      paper_bicubic, paper: the paper's scores; None where it has none.
+    """
+
+    dataset: str
+    scale: int
+    image: str
+    metric: str
+    bicubic: float
+    ours: float
+    paper_bicubic: float | None = None
+    paper: float | None = None
+
+    @property
+    def bicubic_difference(self) -> float | None:
+        """Ours less the paper's; None if the paper has no score, or ours is infinite."""
+        return _difference(self.bicubic, self.paper_bicubic)
+
+    @property
+    def difference(self) -> float | None:
+        """As `bicubic_difference`, for the network."""
+        return _difference(self.ours, self.paper)
+
+
+def _difference(ours: float, paper: float | None) -> float | None:
+    return None if paper is None or math.isinf(ours) else ours - paper
+
+
+def beside_915(result: Mapping[str, Any]) -> list[Comparison]:
+    """Every image and every mean beside SRCNN 9-1-5, trained on T91, which has PSNR only.
+
+    Args:
+      result: of `evaluate.evaluate` or `evaluate.evaluate_outputs`, or as `eval.json` holds it,
+        where null stands for infinity.
+
+    Returns:
+      By test set, image (the mean comes last) and metric, in the order of the result.
+    """
+    rows = []
+    scale = result["scale"]
+    for name, entry in result["datasets"].items():
+        images = SRCNN_915_T91.get((name, scale), {})
+        mean = SRCNN_915_T91_MEAN.get((name, scale))
+        for scores in entry["images"]:
+            label = scores["name"].removesuffix("_GT")
+            rows += _compare(name, scale, label, scores, None, {"psnr": images.get(label)})
+        rows += _compare(name, scale, "mean", entry["mean"], None, {"psnr": mean and mean.psnr})
+    return rows
+
+
+def beside_955(result: Mapping[str, Any]) -> list[Comparison]:
+    """The means beside bicubic and SRCNN 9-5-5, trained on ImageNet, of the paper.
+
+    Args:
+      result: as `beside_915`.
+
+    Returns:
+      By test set and metric; none of a test set that the paper does not have.
+    """
+    rows = []
+    scale = result["scale"]
+    for name, entry in result["datasets"].items():
+        if published := BICUBIC_AND_SRCNN_955_IMAGENET_MEAN.get((name, scale)):
+            bicubic, srcnn = (score._asdict() for score in published)
+            rows += _compare(name, scale, "mean", entry["mean"], bicubic, srcnn)
+    return rows
+
+
+def _compare(
+    dataset: str,
+    scale: int,
+    image: str,
+    scores: Mapping[str, Any],
+    bicubic: Mapping[str, float | None] | None,
+    srcnn: Mapping[str, float | None],
+) -> list[Comparison]:
+    """One image or mean, a row for each metric; `bicubic` and `srcnn` are the paper's."""
+    ours = scores[method_of(scores)]
+    return [
+        Comparison(
+            dataset=dataset,
+            scale=scale,
+            image=image,
+            metric=metric,
+            bicubic=_number(scores["bicubic"][metric]),
+            ours=_number(ours[metric]),
+            paper_bicubic=(bicubic or {}).get(metric),
+            paper=srcnn.get(metric),
+        )
+        for metric in ours
+    ]
+
+
+def method_of(scores: Mapping[str, Any]) -> str:
+    """What stands beside bicubic in a result: 'srcnn', or 'outputs' of another program."""
+    return next(kind for kind in scores if kind not in ("name", "bicubic"))
+
+
+def _number(score: float | None) -> float:
+    return math.inf if score is None else score
+
+
+def by_image(rows: Sequence[Comparison]) -> list[list[Comparison]]:
+    """Rows of one test set, those of the metrics of one image together."""
+    count = len(dict.fromkeys(row.metric for row in rows))
+    return [list(rows[i : i + count]) for i in range(0, len(rows), count)]
+
+
+def format_score(score: float | None, metric: str) -> str:
+    """A score with the digits of its metric; a dash where the paper has none."""
+    return "–" if score is None else f"{score:.{DIGITS[metric]}f}"
+
+
+def format_difference(difference: float, metric: str) -> str:
+    """A difference of scores with its sign and the digits of the metric."""
+    return f"{difference:+.{DIGITS[metric]}f}"
+
+
+def format_table(result: Mapping[str, Any]) -> str:
+    """A result as text, beside the paper's scores where the paper has them.
+
+    Args:
+      result: as `beside_915`.
+    """
+    return "\n\n".join(
+        _format_dataset(name, {"scale": result["scale"], "datasets": {name: entry}})
+        for name, entry in result["datasets"].items()
+    )
+
+
+def _format_dataset(name: str, result: Mapping[str, Any]) -> str:
+    scale, entry = result["scale"], result["datasets"][name]
+    method = method_of(entry["mean"])
+    title = method.upper() if method == "srcnn" else method
+    metrics = list(entry["mean"][method])
+    published = (name, scale) in SRCNN_915_T91
+    width = 8 * len(metrics) - 1
+    heads = _cells([metric.upper() for metric in metrics])
+    lines = [
+        f"{name} x{scale} ({entry['source']})",
+        f"{'':16}{'bicubic':>{width}}  {title:>{width}}"
+        + (f"{'paper 9-1-5':>15}" if published else ""),
+        f"{'image':16}{heads}  {heads}" + (f"{'PSNR':>9}{'ours':>7}" if published else ""),
+    ]
+    for rows in by_image(beside_915(result)):
+        bicubic = _cells([format_score(row.bicubic, row.metric) for row in rows])
+        ours = _cells([format_score(row.ours, row.metric) for row in rows])
+        line = f"{rows[0].image[:16]:16}{bicubic}  {ours}"
+        psnr = next(row for row in rows if row.metric == "psnr")
+        if psnr.paper is not None and psnr.difference is not None:
+            line += f"{format_score(psnr.paper, 'psnr'):>9}"
+            line += f"{format_difference(psnr.difference, 'psnr'):>7}"
+        lines.append(line)
+    if rows := beside_955(result):
+        bicubic = _cells([format_score(row.paper_bicubic, row.metric) for row in rows])
+        srcnn = _cells([format_score(row.paper, row.metric) for row in rows])
+        lines.append(f"{'paper, 9-5-5':16}{bicubic}  {srcnn}   (ImageNet)")
+    return "\n".join(lines)
+
+
+def _cells(texts: Sequence[str]) -> str:
+    """The first in 7 columns, every other in 8."""
+    return "".join(f"{text:>8}" for text in texts)[1:]

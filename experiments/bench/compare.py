@@ -392,46 +392,49 @@ def startup(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         upscale = [*python, "-m", "srcnn_jax.upscale", picture, "--scale=2", f"-o={folder}/a.png"]
-        main = [*python, "-m", "srcnn_jax.main", "--config=configs/default.py:x3,runlocal"]
         cases = {
             "import srcnn_jax": [*python, "-c", "import srcnn_jax"],
             "main --help": [*python, "-m", "srcnn_jax.main", "--help"],
             "upscale --help": [*python, "-m", "srcnn_jax.upscale", "--help"],
             "upscale, nothing compiled": upscale,
             "upscale again": upscale,
-            "main to its first steps, nothing compiled": main,
-            "main to its first steps, again": main,
+            "main to its first steps, nothing compiled": None,
+            "main to its first steps, again": None,
         }
         for name, command in cases.items():
             seconds = []
             for index in range(rounds):
                 new = f"{folder}/cache{index}" if "nothing compiled" in name else f"{folder}/cache0"
-                workdir = f"--workdir={folder}/{name}{index}"
-                seconds.append(_seconds_to_answer(command, workdir, {"XDG_CACHE_HOME": new}))
+                environment = {**runner.uncached(), "XDG_CACHE_HOME": new}
+                start = time.perf_counter()
+                if command:
+                    subprocess.run(
+                        command,
+                        cwd=runner.ROOT,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        env=environment,
+                    )
+                else:
+                    _train_first_steps(pathlib.Path(folder, f"{name}{index}"), environment)
+                seconds.append(time.perf_counter() - start)
             low, median, high = statistics.quantiles(seconds, n=4)
             print(f"  {name:42} {median:6.2f} s ({low:.2f} to {high:.2f})")
             results.append({"title": name, "seconds": seconds})
     return results
 
 
-def _seconds_to_answer(command: list[str], workdir: str, environment: dict[str, str]) -> float:
-    """Seconds until a command ends, or until `main` has made its first steps."""
-    training = command[2:3] == ["srcnn_jax.main"] and "--help" not in command
-    start = time.perf_counter()
-    with subprocess.Popen(
-        [*command, workdir, "--config.train.log_every=10"] if training else command,
-        cwd=runner.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**runner.uncached(), **environment},
+def _train_first_steps(folder: pathlib.Path, environment: Mapping[str, str]) -> None:
+    """Starts a training and kills it when it prints its first loss."""
+    training = runner.Training("configs/default.py:x3,runlocal", folder, {"train.log_every": 10})
+    with runner.start(
+        training, environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if training and "loss" in line:
+            if "loss" in line:
                 process.kill()
                 break
-    return time.perf_counter() - start
 
 
 def main() -> None:

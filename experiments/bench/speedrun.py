@@ -14,7 +14,6 @@ import dataclasses
 import pathlib
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments import machine, runner
-from experiments.runner import ROOT
-from srcnn_jax.workdir import read_json
+from experiments.paper.study import read_result
 
 GIGAFLOPS = 450  # of the machine that the goals are set for
 
@@ -107,33 +105,28 @@ def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
     shutil.rmtree(folder, ignore_errors=True)
     fields = {
         "seed": seed,
-        "data.allow_sample": False,
         "train.eval_every": 10**6,  # at the end only
         "train.checkpoint_every": 10**6,
         "eval.datasets": "set5",
         "eval.metrics": "psnr",
         **record.fields,
     }
-    arguments = runner.train(f"configs/default.py:{record.words}", folder, fields)
+    training = runner.Training(
+        f"configs/default.py:{record.words}", folder, fields, allow_sample=False
+    )
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
-        done = subprocess.run(
-            arguments,
-            cwd=ROOT,
-            env={**runner.uncached(), "XDG_CACHE_HOME": cache},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        seconds = time.perf_counter() - start
-    config, result = read_json(folder / "config.json"), read_json(folder / "eval.json")
-    if done.returncode or config is None or result is None:
-        sys.exit(f"error: {runner.reason(done.returncode, done.stderr)}")
+        try:
+            runner.run(training, {**runner.uncached(), "XDG_CACHE_HOME": cache})
+            seconds = time.perf_counter() - start
+            result = read_result(folder)
+        except (runner.TrainingError, ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
     return {
-        "psnr": result["datasets"]["set5"]["mean"]["srcnn"]["psnr"],
+        "psnr": result.mean("set5"),
         "seconds": seconds,
         "gigaflops": rate,
-        "patches": config["train"]["steps"] * config["train"]["batch_size"],
+        "patches": result.patches,
     }
 
 

@@ -69,7 +69,7 @@ def train_ensemble(arguments: dict[str, Any]) -> Work:
     """Networks at once on one device, with a seed each; a step of one of them is a unit."""
     import jax
 
-    from experiments.sweep import vmap
+    from experiments.sweep.vmap import ensemble
     from srcnn_jax import parallel, train
 
     parallel.cache_compilations()
@@ -78,8 +78,8 @@ def train_ensemble(arguments: dict[str, Any]) -> Work:
         config.seed = seed
     device = jax.local_devices()[0]
     source = train.load_data(configs[0]).source
-    run, batches = vmap.create_steps(configs, source, device, range(10**9))
-    states = parallel.replicate(vmap.create_states(configs), [device])
+    run, batches = ensemble.create_steps(configs, source, device, range(10**9))
+    states = parallel.replicate(ensemble.create_states(configs), [device])
 
     def work(count: int) -> None:
         nonlocal states

@@ -165,13 +165,13 @@ def table(ours: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def main() -> None:
-    choices = study.options(__doc__)
-    results = study.train(RUNS, choices)
+    args = study.options(__doc__)
+    results = study.train_runs(RUNS, args)
     try:
         ours = {name: our_curve([each.folder for each in seeds]) for name, seeds in results.items()}
     except ValueError as error:
         sys.exit(f"error: {error}")
-    mean = f", mean of {choices.seeds} runs" if choices.seeds > 1 else ""
+    mean = f", mean of {args.seeds} runs" if args.seeds > 1 else ""
     for number, (title, theirs, own) in FIGURES.items():
         panels = [
             {
@@ -183,8 +183,8 @@ def main() -> None:
         ]
         note = f"dashed: the paper, on {theirs}; solid: ours, on {own}{mean}"
         figure = plot(f"{title} (TPAMI, figure {number})", note, panels)
-        figure.savefig(study.output(f"curves_figure_{number}", choices, ".png"), dpi=150)
-    study.write(table(ours), "curves", f"{TITLE}\n{study.cost(results)}", choices)
+        figure.savefig(study.output(f"curves_figure_{number}", args, ".png"), dpi=150)
+    study.write(table(ours), "curves", f"{TITLE}\n{study.cost(results)}", args)
 
 
 if __name__ == "__main__":

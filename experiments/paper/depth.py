@@ -35,10 +35,8 @@ RUNS = {name: _run(name) for name in PUBLISHED}
 
 
 def main() -> None:
-    choices = study.options(__doc__)
-    results = study.train(RUNS, choices)
-    frame = study.compare(results, PUBLISHED, study.Result.over_valid_region)
-    study.write(frame, "depth", TITLE, choices)
+    over_valid_region = study.Result.over_valid_region
+    study.main(RUNS, PUBLISHED, "depth", TITLE, __doc__, seeds=1, psnr_of=over_valid_region)
 
 
 if __name__ == "__main__":

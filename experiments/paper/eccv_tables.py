@@ -5,7 +5,6 @@ python -m experiments.paper.eccv_tables WORKDIR --budget=short
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,42 +17,37 @@ if TYPE_CHECKING:
 RUNS = {scale: tables_2_3_4.RUNS["9-1-5", scale] for scale in (2, 3, 4)}
 
 
-def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
+def table_of_images(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each image that the paper lists, and one for each mean."""
     import pandas as pd
 
     rows = []
     for (dataset, scale), published in paper.SRCNN_915_T91.items():
-        seeds = [result.scores[dataset] for result in results[scale]]
-        images = [
-            {row["name"].removesuffix("_GT"): row for row in seed["images"]} for seed in seeds
+        seeds = [
+            {row.image: row for row in paper.beside_915(result.evaluation(dataset)) if row.paper}
+            for result in results[scale]
         ]
-        mean = paper.SRCNN_915_T91_MEAN[dataset, scale].psnr
-        for name, psnr in {**published, "mean": mean}.items():
-            own = [
-                seed["mean"] if name == "mean" else by_name[name]
-                for seed, by_name in zip(seeds, images, strict=True)
-            ]
-            ours = [scores["srcnn"]["psnr"] for scores in own]
+        for image in [*published, "mean"]:
+            row, ours = seeds[0][image], [seed[image].ours for seed in seeds]
             rows.append(
                 {
                     "set": dataset,
                     "scale": scale,
-                    "image": name,
-                    "bicubic": f"{own[0]['bicubic']['psnr']:.2f}",
-                    "SRCNN, paper": f"{psnr:.2f}",
-                    "SRCNN, ours": study.spread(ours),
-                    "difference": f"{statistics.mean(ours) - psnr:+.2f}",
+                    "image": image,
+                    "bicubic": paper.format_score(row.bicubic, row.metric),
+                    "SRCNN, paper": paper.format_score(row.paper, row.metric),
+                    "SRCNN, ours": study.spread(ours, paper.DIGITS[row.metric]),
+                    "difference": study.mean_difference([seed[image] for seed in seeds]),
                 }
             )
     return pd.DataFrame(rows)
 
 
 def main() -> None:
-    choices = study.options(__doc__)
-    results = study.train(RUNS, choices)
+    args = study.options(__doc__)
+    results = study.train_runs(RUNS, args)
     title = f"PSNR of every image in dB (ECCV, Tables 1 and 2). {study.cost(results)}"
-    study.write(table(results), "eccv_tables", title, choices)
+    study.write(table_of_images(results), "eccv_tables", title, args)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ RUNS = {sizes: study.network(sizes) for sizes in PUBLISHED}
 
 
 def main() -> None:
-    choices = study.options(__doc__, seeds=3)
-    frame = study.compare(study.train(RUNS, choices), PUBLISHED)
-    study.write(frame, "filter_sizes", "Filter sizes f1-f2-f3, Set5 x3 (TPAMI, 4.3.2)", choices)
+    title = "Filter sizes f1-f2-f3, Set5 x3 (TPAMI, 4.3.2)"
+    study.main(RUNS, PUBLISHED, "filter_sizes", title, __doc__)
 
 
 if __name__ == "__main__":

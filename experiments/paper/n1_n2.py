@@ -11,9 +11,8 @@ RUNS = {filters: study.network("9-1-5", filters) for filters in PUBLISHED}
 
 
 def main() -> None:
-    choices = study.options(__doc__, seeds=3)
-    frame = study.compare(study.train(RUNS, choices), PUBLISHED)
-    study.write(frame, "n1_n2", "Number of filters n1-n2, 9-1-5, Set5 x3 (TPAMI, Table 1)", choices)
+    title = "Number of filters n1-n2, 9-1-5, Set5 x3 (TPAMI, Table 1)"
+    study.main(RUNS, PUBLISHED, "n1_n2", title, __doc__)
 
 
 if __name__ == "__main__":

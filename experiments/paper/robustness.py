@@ -27,9 +27,8 @@ RUNS = {
 
 
 def main() -> None:
-    choices = study.options(__doc__)
-    frame = study.compare(study.train(RUNS, choices), {}).drop(columns=["paper, dB", "difference"])
-    study.write(frame, "robustness", "Other shapes, from the defaults, Set5 x3", choices)
+    title = "Other shapes, from the defaults, Set5 x3"
+    study.main(RUNS, {}, "robustness", title, __doc__, seeds=1)
 
 
 if __name__ == "__main__":

@@ -158,13 +158,13 @@ def table(psnr: Mapping[str, float], seconds: Mapping[str, float]) -> pd.DataFra
 
 
 def main() -> None:
-    choices = study.options(__doc__)
+    args = study.options(__doc__)
     from srcnn_jax import evaluate  # after the flags: they load JAX
     from srcnn_jax.parallel import available_cores
 
-    results = study.train(RUNS, choices)
+    results = study.train_runs(RUNS, args)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}
-    dataset = datasets.load("set14", data_dir=study.settings(choices).get("data.dir"))
+    dataset = datasets.load("set14", data_dir=args.data_dir or None)
     images = evaluate.create_test_images(dataset, SCALE, "y")
     seconds, rate = measure(networks, images)
     psnr = {
@@ -175,10 +175,10 @@ def main() -> None:
     machine = f"{count} core{'s' * (count > 1)}, fp32 matrix product {rate:.0f} GF/s"
     ours = {name: Point(psnr[name], seconds[name] + seconds["bicubic"]) for name in networks}
     figure = plot(ours, f"ours, with bicubic: {machine}; the paper: C++, Intel CPU, 3.10 GHz")
-    figure.savefig(study.output("running_time", choices, ".png"), dpi=150)
+    figure.savefig(study.output("running_time", args, ".png"), dpi=150)
     title = "PSNR on Set14, x3, and seconds for an image (TPAMI, figure 12). "
     title += f"Ours: {machine}. {study.cost(results)}"
-    study.write(table(psnr, seconds), "running_time", title, choices)
+    study.write(table(psnr, seconds), "running_time", title, args)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ import dataclasses
 import pathlib
 import queue
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from configs import default
 from experiments import runner
+from srcnn_jax import paper, weights
 from srcnn_jax.architecture import weight_count
 from srcnn_jax.workdir import read_json, read_metrics
 
@@ -60,12 +60,14 @@ class Result:
 
     Attributes:
       folder: its workdir.
+      scale: by how much the test images were enlarged.
       scores: by test set, the entry 'datasets' of its `eval.json`.
       seconds, patches: of its training and of what it started from, evaluation not counted.
       weights: number of weights of the network, without biases.
     """
 
     folder: pathlib.Path
+    scale: int
     scores: Mapping[str, Any]
     seconds: float
     patches: int
@@ -74,6 +76,11 @@ class Result:
     def mean(self, dataset: str, metric: str = "psnr", method: str = "srcnn") -> float:
         """Mean of a metric over a test set."""
         return self.scores[dataset]["mean"][method][metric]
+
+    def evaluation(self, *names: str) -> dict[str, Any]:
+        """As `evaluate.evaluate` returns it, of these test sets, or of all."""
+        chosen = {name: self.scores[name] for name in names or self.scores}
+        return {"scale": self.scale, "datasets": chosen}
 
     def over_valid_region(self) -> float:
         """Mean PSNR on the watched test set as the paper's curves have it, in dB; or exits."""
@@ -126,33 +133,34 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="config field for all runs",
+        help="a config field of all runs",
     )
-    choices = parser.parse_args()
+    parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
+    args = parser.parse_args()
     runner.need("jinja2", "matplotlib", "pandas", "tabulate")
-    for text in choices.set:
+    for text in args.set:
         if "=" not in text:
             parser.error(f"--set is FIELD=VALUE, as train.batch_size=32, not {text!r}")
     for name in ("seeds", "workers"):
-        if getattr(choices, name) < 1:
-            parser.error(f"--{name} must be positive, not {getattr(choices, name)}")
-    return choices
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be positive, not {getattr(args, name)}")
+    return args
 
 
-def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, list[Result]]:
-    """Trains every run with every seed, `choices.workers` at a time.
+def train_runs(runs: Mapping[Any, Run], args: argparse.Namespace) -> dict[Any, list[Result]]:
+    """Trains every run with every seed, `args.workers` at a time.
 
     Exits with one line if one fails, or at Ctrl-C; those at work are waited for.
 
     Args:
       runs: by their names in the table.
-      choices: of `options`.
+      args: of `options`.
 
     Returns:
       The results by the same names, one for each seed.
     """
-    _check_data(runs.values(), choices)
-    count, gpus = choices.workers, runner.list_gpus()
+    _check_data(runs.values(), args)
+    count, gpus = args.workers, runner.list_gpus()
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(count):
         free.put(index)
@@ -162,74 +170,72 @@ def train(runs: Mapping[Any, Run], choices: argparse.Namespace) -> dict[Any, lis
         index = free.get()
         try:
             with runner.share(index, count, gpus) as environment:
-                return _train(runs[label], seed, choices, environment)
+                return _train(runs[label], seed, args, environment)
         finally:
             free.put(index)
 
-    tasks = [(seed, label) for seed in range(choices.seeds) for label in runs]
+    tasks = [(seed, label) for seed in range(args.seeds) for label in runs]
     try:
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
     except KeyboardInterrupt:  # the trainings had it from the terminal, too
         print("\nstopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
-    return {label: [finished[seed, label] for seed in range(choices.seeds)] for label in runs}
+    return {label: [finished[seed, label] for seed in range(args.seeds)] for label in runs}
 
 
-def settings(choices: argparse.Namespace) -> dict[str, str]:
+def settings(args: argparse.Namespace) -> dict[str, str]:
     """The values of --set by field."""
-    return dict(text.split("=", 1) for text in choices.set)
+    return dict(text.split("=", 1) for text in args.set)
 
 
-def _check_data(runs: Iterable[Run], choices: argparse.Namespace) -> None:
-    """Exits with one line if data are missing that a run which is not finished needs."""
+def _check_data(runs: Iterable[Run], args: argparse.Namespace) -> None:
+    """Exits with one line if data are missing that an unfinished run needs."""
     needed = set()
     for run in runs:
-        folders = [_folder(run, seed, choices) for seed in range(choices.seeds)]
-        if not all((folder / "eval.json").exists() for folder in folders):
+        if not all(training(run, seed, args).finished for seed in range(args.seeds)):
             config = default.get_config(run.words)
-            own = {**run.fields, **settings(choices)}
+            own = {**run.fields, **settings(args)}
             needed.add(
                 (
                     own.get("data.train", config.data.train),
                     own.get("eval.datasets", config.eval.datasets),
-                    own.get("data.dir", config.data.dir),
                 )
             )
     for each in sorted(needed):
         try:
-            runner.check_data(*each)
+            runner.check_data(*each, args.data_dir)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
 
 
-def _folder(run: Run, seed: int, choices: argparse.Namespace) -> pathlib.Path:
-    return choices.workdir / f"{choices.recipe}_{choices.budget}" / f"{run.name}_{seed}"
+def training(run: Run, seed: int, args: argparse.Namespace) -> runner.Training:
+    """What trains a run with a seed."""
+    fields = {"seed": seed, **run.fields}
+    steps = STEPS[args.recipe, args.budget]
+    if steps is not None:
+        fields["train.steps"] = steps
+        for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
+            fields[field] = max(20, steps // 400 * 20)
+    words = f"{run.words},paper" if args.recipe == "paper" else run.words
+    return runner.Training(
+        config=f"configs/default.py:{words}",
+        folder=args.workdir / f"{args.recipe}_{args.budget}" / f"{run.name}_{seed}",
+        fields=fields | settings(args),
+        weights=training(run.start, seed, args).folder if run.start else None,
+        data_dir=args.data_dir,
+    )
 
 
-def _train(
-    run: Run, seed: int, choices: argparse.Namespace, environment: Mapping[str, str]
-) -> Result:
-    before = _train(run.start, seed, choices, environment) if run.start else None
-    folder = _folder(run, seed, choices)
-    print(f"{run.name}, seed {seed}: {folder}", file=sys.stderr, flush=True)
-    arguments = _command(run, seed, folder, choices)
-    if before:
-        arguments.append(f"--weights={before.folder.absolute()}")
-    # Another study may be training it, or what was left of one that was killed.
-    with runner.lock(folder) as held:
-        done = subprocess.run(
-            arguments,
-            cwd=runner.ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[held.fileno()],
-        )
-    if done.returncode:
-        sys.exit(f"{run.name}: {runner.reason(done.returncode, done.stderr.decode())}")
+def _train(run: Run, seed: int, args: argparse.Namespace, environment: Mapping[str, str]) -> Result:
+    before = _train(run.start, seed, args, environment) if run.start else None
+    wanted = training(run, seed, args)
+    print(f"{run.name}, seed {seed}: {wanted.folder}", file=sys.stderr, flush=True)
     try:
-        result = read(folder)
+        runner.run(wanted, environment)
+        result = read_result(wanted.folder)
+    except runner.TrainingError as error:
+        sys.exit(f"{run.name}: {error}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if before:
@@ -238,19 +244,7 @@ def _train(
     return result
 
 
-def _command(run: Run, seed: int, folder: pathlib.Path, choices: argparse.Namespace) -> list[str]:
-    words = f"{run.words},paper" if choices.recipe == "paper" else run.words
-    fields = {"seed": seed, **run.fields}
-    steps = STEPS[choices.recipe, choices.budget]
-    if steps is not None:
-        fields["train.steps"] = steps
-        for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
-            fields[field] = max(20, steps // 400 * 20)
-    fields |= settings(choices)
-    return runner.train(f"configs/default.py:{words}", folder, fields)
-
-
-def read(folder: pathlib.Path) -> Result:
+def read_result(folder: pathlib.Path) -> Result:
     """The result of a finished workdir.
 
     Raises:
@@ -260,13 +254,14 @@ def read(folder: pathlib.Path) -> Result:
     if evaluation is None or config is None:
         raise FileNotFoundError(f"{folder} is not the workdir of a finished run")
     model = config["model"]
-    channels = 1 if config["data"]["colour"] == "y" else 3
+    channels = weights.COLOURS[config["data"]["colour"]]
     return Result(
-        folder,
-        evaluation["datasets"],
-        _seconds(folder, config["train"]["batch_size"]),
-        config["train"]["steps"] * config["train"]["batch_size"],
-        weight_count(model["kernel_sizes"], model["features"], channels),
+        folder=folder,
+        scale=config["scale"],
+        scores=evaluation["datasets"],
+        seconds=_seconds(folder, config["train"]["batch_size"]),
+        patches=config["train"]["steps"] * config["train"]["batch_size"],
+        weights=weight_count(model["kernel_sizes"], model["features"], channels),
     )
 
 
@@ -286,6 +281,13 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{text} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
+def mean_difference(rows: Sequence[paper.Comparison]) -> str:
+    """The mean over seeds, less the paper's score; the rows are of one score that it has."""
+    published, metric = rows[0].paper, rows[0].metric
+    assert published is not None
+    return paper.format_difference(statistics.mean(row.ours for row in rows) - published, metric)
+
+
 def compare(
     results: Mapping[str, Sequence[Result]],
     published: Mapping[str, float | None],
@@ -297,20 +299,48 @@ def compare(
     rows = []
     for name, seeds in results.items():
         psnr = [psnr_of(result) for result in seeds]
-        paper = published.get(name)
+        mean = statistics.mean(psnr)
+        theirs = published.get(name)
+        difference = "–" if theirs is None else paper.format_difference(mean - theirs, "psnr")
         rows.append(
             {
                 "network": name,
                 "weights": seeds[0].weights,
-                "paper, dB": "–" if paper is None else f"{paper:.2f}",
+                "paper, dB": paper.format_score(theirs, "psnr"),
                 "ours, dB": spread(psnr),
-                "difference": "–" if paper is None else f"{statistics.mean(psnr) - paper:+.2f}",
+                "difference": difference,
                 "seeds": len(seeds),
                 "patches": seeds[0].patches,
                 "seconds": round(statistics.mean(result.seconds for result in seeds)),
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame if published else frame.drop(columns=["paper, dB", "difference"])
+
+
+def main(
+    runs: Mapping[str, Run],
+    published: Mapping[str, float | None],
+    name: str,
+    title: str,
+    description: str | None,
+    seeds: int = 3,
+    psnr_of: Callable[[Result], float] = lambda result: result.mean("set5"),
+) -> None:
+    """The whole of a study whose table is that of `compare`.
+
+    Args:
+      runs: by their names in the table.
+      published: the paper's PSNR in dB by the same names; empty if it has none.
+      name: of the script and of the files of the table.
+      title: of the table.
+      description: what --help says.
+      seeds: the default of --seeds.
+      psnr_of: the PSNR of a run; by default the mean over Set5.
+    """
+    args = options(description, seeds)
+    frame = compare(train_runs(runs, args), published, psnr_of)
+    write(frame, name, title, args)
 
 
 def cost(results: Mapping[Any, Sequence[Result]]) -> str:
@@ -324,26 +354,26 @@ def cost(results: Mapping[Any, Sequence[Result]]) -> str:
     )
 
 
-def output(name: str, choices: argparse.Namespace, suffix: str) -> pathlib.Path:
+def output(name: str, args: argparse.Namespace, suffix: str) -> pathlib.Path:
     """Where a study writes a table or a figure; makes the folder."""
-    choices.workdir.mkdir(parents=True, exist_ok=True)
-    return choices.workdir / f"{name}_{choices.recipe}_{choices.budget}{suffix}"
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    return args.workdir / f"{name}_{args.recipe}_{args.budget}{suffix}"
 
 
-def write(frame: pd.DataFrame, name: str, title: str, choices: argparse.Namespace) -> None:
+def write(frame: pd.DataFrame, name: str, title: str, args: argparse.Namespace) -> None:
     """Prints the table, and writes it as `name`.md, .csv and .tex into the workdir."""
     typed = f"python -m experiments.paper.{name} WORKDIR" + "".join(
         f" --{key}={value}"
         for key, value in (
-            ("recipe", choices.recipe),
-            ("budget", choices.budget),
-            ("seeds", choices.seeds),
-            *(("set", text) for text in choices.set),
+            ("recipe", args.recipe),
+            ("budget", args.budget),
+            ("seeds", args.seeds),
+            *(("set", text) for text in args.set),
         )
     )
     markdown = frame.to_markdown(index=False, disable_numparse=True)
     text = f"{title}\n\n`{typed}`\n\n{markdown}\n"
-    output(name, choices, ".md").write_text(text)
-    frame.to_csv(output(name, choices, ".csv"), index=False)
-    frame.to_latex(output(name, choices, ".tex"), index=False, escape=True)
+    output(name, args, ".md").write_text(text)
+    frame.to_csv(output(name, args, ".csv"), index=False)
+    frame.to_latex(output(name, args, ".tex"), index=False, escape=True)
     print(text)

@@ -117,10 +117,10 @@ def table(results: Mapping[Any, Sequence[study.Result]], test: datasets.Dataset)
 
 
 def main() -> None:
-    choices = study.options(__doc__, seeds=3)
-    results = study.train(RUNS, choices)
-    frame = table(results, datasets.load("set5", data_dir=study.settings(choices).get("data.dir")))
-    study.write(frame, "table_5", "Colour: PSNR in dB, 9-1-5, Set5 x3 (TPAMI, Table 5)", choices)
+    args = study.options(__doc__, seeds=3)
+    results = study.train_runs(RUNS, args)
+    frame = table(results, datasets.load("set5", data_dir=args.data_dir or None))
+    study.write(frame, "table_5", "Colour: PSNR in dB, 9-1-5, Set5 x3 (TPAMI, Table 5)", args)
 
 
 if __name__ == "__main__":

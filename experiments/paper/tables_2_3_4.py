@@ -7,7 +7,6 @@ The paper's network is 9-5-5, trained on ImageNet; ours are 9-1-5 and 9-5-5, tra
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 DATASETS = ("set5", "set14", "bsd200")
 SCALES = (2, 3, 4)
 NETWORKS = ("9-1-5", "9-5-5")
-METRICS = {"psnr": 2, "ssim": 4, "msssim": 4, "ifc": 2, "nqm": 2, "wpsnr": 2}  # digits printed
 
-EVALUATION = {"eval.datasets": ",".join(DATASETS), "eval.metrics": ",".join(METRICS)}
+EVALUATION = {"eval.datasets": ",".join(DATASETS), "eval.metrics": ",".join(paper.DIGITS)}
 RUNS = {
     (sizes, scale): study.variant(study.network(sizes, words=f"x{scale}"), "all", EVALUATION)
     for scale in SCALES
@@ -30,37 +28,38 @@ RUNS = {
 }
 
 
-def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
+def table_of_means(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each test set, scale and metric: bicubic, SRCNN, and the paper's of both."""
     import pandas as pd
 
     rows = []
     for dataset in DATASETS:
         for scale in SCALES:
-            for metric, digits in METRICS.items():
-                bicubic_paper, srcnn_paper = (
-                    getattr(score, metric)
-                    for score in paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN[dataset, scale]
-                )
-                ours = {
-                    sizes: [result.mean(dataset, metric) for result in results[sizes, scale]]
-                    for sizes in NETWORKS
-                }
-                bicubic = results["9-1-5", scale][0].mean(dataset, metric, "bicubic")
+            means = {
+                sizes: [
+                    {row.metric: row for row in paper.beside_955(result.evaluation(dataset))}
+                    for result in results[sizes, scale]
+                ]
+                for sizes in NETWORKS
+            }
+            for metric, digits in paper.DIGITS.items():
+                row = means["9-1-5"][0][metric]
                 rows.append(
                     {
                         "set": dataset,
                         "scale": scale,
                         "metric": metric.upper(),
-                        "bicubic, paper": f"{bicubic_paper:.{digits}f}",
-                        "bicubic, ours": f"{bicubic:.{digits}f}",
-                        "SRCNN 9-5-5, paper": f"{srcnn_paper:.{digits}f}",
+                        "bicubic, paper": paper.format_score(row.paper_bicubic, metric),
+                        "bicubic, ours": paper.format_score(row.bicubic, metric),
+                        "SRCNN 9-5-5, paper": paper.format_score(row.paper, metric),
                         **{
-                            f"SRCNN {sizes}, ours": study.spread(values, digits)
-                            for sizes, values in ours.items()
+                            f"SRCNN {sizes}, ours": study.spread(
+                                [seed[metric].ours for seed in seeds], digits
+                            )
+                            for sizes, seeds in means.items()
                         },
-                        "9-5-5, difference": (
-                            f"{statistics.mean(ours['9-5-5']) - srcnn_paper:+.{digits}f}"
+                        "9-5-5, difference": study.mean_difference(
+                            [seed[metric] for seed in means["9-5-5"]]
                         ),
                     }
                 )
@@ -68,10 +67,10 @@ def table(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
 
 
 def main() -> None:
-    choices = study.options(__doc__)
-    results = study.train(RUNS, choices)
+    args = study.options(__doc__)
+    results = study.train_runs(RUNS, args)
     title = f"Mean results (TPAMI, Tables 2, 3, 4). {study.cost(results)}"
-    study.write(table(results), "tables_2_3_4", title, choices)
+    study.write(table_of_means(results), "tables_2_3_4", title, args)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ RUNS = dict(zip(PUBLISHED, (_T91, _LARGER), strict=True))
 
 
 def main() -> None:
-    choices = study.options(__doc__, seeds=3)
-    frame = study.compare(study.train(RUNS, choices), PUBLISHED)
-    study.write(frame, "training_sets", "Training sets, 9-1-5, Set5 x3 (TPAMI, 4.1)", choices)
+    title = "Training sets, 9-1-5, Set5 x3 (TPAMI, 4.1)"
+    study.main(RUNS, PUBLISHED, "training_sets", title, __doc__)
 
 
 if __name__ == "__main__":

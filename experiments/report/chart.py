@@ -1,13 +1,23 @@
 """Training curves as points of an SVG drawing: PSNR over patches, on a logarithmic axis."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from experiments.paper import curves
+from experiments.report.read import FinishedRun
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH, HEIGHT = 640, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 630, 10, 340  # of the area that holds the curves
-COLOURS = 7  # in report.css
+COLOURS = 7  # of the curves, in page.css
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Chart:
     Attributes:
       title: what is measured on what.
       lines: (label, kind, number of its colour, its points) of each curve.
-      x_ticks, y_ticks: (place, text).
+      x_ticks, y_ticks: (position, text).
       bicubic: height of the line of bicubic interpolation.
     """
 
@@ -95,3 +105,47 @@ def _powers(first: float, last: float) -> list[tuple[float, str]]:
 def _power(factor: int, exponent: int) -> str:
     text = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return text if factor == 1 else f"{factor}·{text}"
+
+
+def published_curves(run: FinishedRun) -> dict[str, pd.DataFrame]:
+    """The paper's training curves of a network's shape, by label; the longest if it repeats one.
+
+    The paper's networks have 64 and 32 filters, and 16 in added layers unless the label says
+    otherwise. They are tested on Set5 at x3, and trained on ImageNet unless the label says T91.
+    """
+    if run.network.features[:2] != (64, 32):
+        return {}
+    found: dict[str, pd.DataFrame] = {}
+    for (_, network), curve in curves.published().groupby(["figure", "network"]):
+        shape = re.search(r"\d+(-\d+)+", network)
+        if shape and shape.group() == run.kernel_sizes:
+            rest = network.replace(run.kernel_sizes, "").replace("SRCNN", "").strip()
+            where = rest if "T91" in rest or "ImageNet" in rest else f"ImageNet {rest}"
+            label = f"paper {run.kernel_sizes} {where.strip()}"
+            if label not in found or found[label].patches.max() < curve.patches.max():
+                found[label] = curve.sort_values("patches")
+    return found
+
+
+def draw_all(runs: Sequence[FinishedRun], names: Mapping[str, str]) -> list[Chart]:
+    """One chart for each validation set and scale."""
+    groups: dict[tuple[str, int], list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault((run.validation, run.scale), []).append(run)
+    drawn = []
+    for (dataset, scale), members in groups.items():
+        lines = []
+        for run in members:
+            for kind, points in (("ours", run.psnr), ("valid", run.psnr_valid)):
+                label = names[run.folder] + (", valid region" if kind == "valid" else "")
+                if points := [point for point in points if point[0] > 0]:
+                    lines.append(Curve(label, kind, points))
+        if (dataset, scale) == ("set5", 3):
+            theirs = {key: each for run in members for key, each in published_curves(run).items()}
+            for label, frame in theirs.items():
+                points = list(zip(frame.patches, frame.psnr, strict=True))
+                lines.append(Curve(label, "paper", points))
+        bicubic = members[0].result.mean(dataset, "psnr", "bicubic")
+        if lines and bicubic is not None:  # not infinite
+            drawn.append(draw(f"{names[dataset]} x{scale}", lines, bicubic))
+    return drawn

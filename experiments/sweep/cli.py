@@ -4,19 +4,15 @@
     python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR --workers=2
     python -m experiments.sweep experiments/sweeps/filters.py --workdir=DIR --best
 
-What a sweep file says is told in `sweep_file.py`. Start the same command as often as you like, at
-the same time or again after a stop: what is done is not done again. DIR gets the trials' workdirs,
-table.md, table.csv, cost.png and importance.png; --best only writes these of what is finished so
-far, and best.py, the best config, for `main --config=DIR/best.py`.
+`experiments/sweep/file.py` says what a sweep file may hold. You may start the same command as often
+as you like, at the same time or again after a stop: nothing is done twice. DIR gets the workdirs of
+the trials, table.md, table.csv, cost.png and importance.png. --best writes only these, from what is
+finished so far, and best.py, the best config, for `main --config=DIR/best.py`.
 """
 
 import argparse
 import pathlib
-import signal
-import sys
 from collections.abc import Sequence
-
-from experiments import runner
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -45,7 +41,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=int,
         default=1,
         metavar="NETWORKS",
-        help="train so many at once on a GPU, where they differ in seed and learning rate only",
+        help="train up to NETWORKS at once on a GPU, if they differ in seed and learning rate only",
     )
     parser.add_argument("--slurm", type=int, metavar="JOBS", help="submit workers as a job array")
     parser.add_argument(
@@ -53,58 +49,45 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of sbatch: partition=gpu, time=240 (minutes), gpus_per_node=1, cpus_per_task=8",
+        help="for sbatch: partition=gpu, time=240 (minutes), gpus_per_node=1, cpus_per_task=8",
     )
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="stop trials that are below the median of the others "
-        "at the same step, after half of the training; not for tables of a paper",
+        help="after half of the training, stop trials that are below the median of the others at "
+        "the same step; not for tables of a paper",
     )
     parser.add_argument(
         "--retry",
         choices=("failed", "running"),
-        help="run failed trials again; or take over "
-        "running ones whose workers are gone (needed with a journal file only)",
+        help="failed: run failed trials again; running: take over trials whose workers are gone "
+        "(needed with a journal file only)",
     )
     parser.add_argument(
         "--heartbeat",
         type=int,
         default=60,
         metavar="SECONDS",
-        help="a worker is dead after three times as long without a sign of life (%(default)s)",
+        help="time between two signs of life; a worker is dead after three without (%(default)s)",
     )
+    parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
     parser.add_argument("--dry_run", action="store_true", help="print the trials and their time")
     parser.add_argument("--best", action="store_true", help="write the tables and best.py")
-    choices = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     for name in ("workers", "vmap", "heartbeat", "slurm"):
-        if getattr(choices, name) is not None and getattr(choices, name) < 1:
-            parser.error(f"--{name} must be positive, not {getattr(choices, name)}")
-    if choices.vmap > 1 and choices.prune:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} must be positive, not {getattr(args, name)}")
+    if args.vmap > 1 and args.prune:
         parser.error("--vmap trains all networks to the end: leave out --prune")
-    for setting in choices.slurm_set:
+    for setting in args.slurm_set:
         if "=" not in setting:
             parser.error(f"--slurm_set is NAME=VALUE, as partition=gpu, not {setting!r}")
-    if choices.slurm and (choices.workers > 1 or choices.retry or choices.best):
+    if args.slurm and (args.workers > 1 or args.retry or args.best):
         parser.error("--slurm starts one worker a job: not with --workers, --retry or --best")
-    if choices.slurm and (choices.storage or "sqlite:").startswith("sqlite:"):
+    if args.slurm and (args.storage or "sqlite:").startswith("sqlite:"):
         parser.error("--slurm needs --storage, a URL or FILE: SQLite is for one machine")
-    if choices.storage is None:
-        choices.storage = f"sqlite:///{choices.workdir.absolute()}/sweep.db"
-    elif "://" not in choices.storage:
-        choices.storage = str(pathlib.Path(choices.storage).absolute())
-    return choices
-
-
-def main() -> None:
-    choices = parse(sys.argv[1:])
-    runner.need("matplotlib", "optuna", "pandas", "sklearn", "submitit", "tabulate")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        from experiments.sweep import run as sweep_run  # after the flags: it loads much
-
-        sys.exit(sweep_run.main(choices))
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    if args.storage is None:
+        args.storage = f"sqlite:///{args.workdir.absolute()}/sweep.db"
+    elif "://" not in args.storage:
+        args.storage = str(pathlib.Path(args.storage).absolute())
+    return args

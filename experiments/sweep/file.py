@@ -24,8 +24,8 @@ import dataclasses
 import difflib
 import itertools
 import multiprocessing
+import operator
 import pathlib
-import runpy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ from typing import Any
 import ml_collections
 import optuna
 
-from experiments.runner import ROOT, text
+from experiments.runner import load_config, run_file, text
 
 NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH", "START")
 PREVIEWS = 20  # points of a search that are checked, and shown by --dry_run
@@ -95,8 +95,8 @@ class Sweep:
         return f"{self.metric.upper()} on {name}"
 
 
-def read(path: pathlib.Path) -> Sweep:
-    """Reads a sweep; raises SweepError if it cannot be run."""
+def read_sweep(path: pathlib.Path) -> Sweep:
+    """Reads a sweep file; raises SweepError if it cannot be run."""
     try:
         sweep = _read(path)
         _check(sweep)
@@ -106,7 +106,7 @@ def read(path: pathlib.Path) -> Sweep:
 
 
 def _read(path: pathlib.Path) -> Sweep:
-    said = _run(path)
+    said = run_file(path)
     own = {name: value for name, value in said.items() if name.isupper() and name[0] != "_"}
     for name in own:
         if name not in NAMES:
@@ -128,7 +128,7 @@ def _read(path: pathlib.Path) -> Sweep:
     fixed = own.get("FIELDS", {})
     if not isinstance(fixed, Mapping):
         raise ValueError(f"FIELDS is {{field: value, ...}}, not {fixed!r}")
-    config_file, config = _load_config(own["CONFIG"])
+    config_file, config = load_config(str(own["CONFIG"]))
     config = set_fields(config, fixed)
     if way == "GRID":
         space, points = _grid_space(own["GRID"]), _combinations(own["GRID"])
@@ -165,64 +165,49 @@ def _read(path: pathlib.Path) -> Sweep:
     )
 
 
-def _run(path: pathlib.Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    try:
-        return runpy.run_path(str(path))
-    except SyntaxError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg}") from error
-    except Exception as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-def _load_config(argument: str) -> tuple[str, ml_collections.ConfigDict]:
-    """What main's --config gets, with an absolute path, and the config."""
-    name, colon, words = str(argument).partition(":")
-    path = pathlib.Path(name).absolute()
-    if not path.exists():
-        path = ROOT / name
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no config {name}")
-    try:
-        get_config = _run(path)["get_config"]
-        return f"{path}{colon}{words}", get_config(words) if colon else get_config()
-    except Exception as error:
-        raise ValueError(f"CONFIG {argument!r}: {error}") from error
-
-
 def set_fields(
     config: ml_collections.ConfigDict, fields: Mapping[str, Any]
 ) -> ml_collections.ConfigDict:
     """A copy of a config with other values in some fields.
 
+    A field that holds a dict is replaced as a whole, as on main's command line.
+
     Raises:
       ValueError: if there is no such field, or it is of another type.
     """
     changed = ml_collections.ConfigDict(config.to_dict())
-    known = flat(config)
     for field, value in fields.items():
-        if field not in known:
-            close = difflib.get_close_matches(field, known, n=1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            raise ValueError(f"the config has no field {field!r}{hint}")
-        kind = type(known[field])
-        if isinstance(value, bool) and kind is not bool:
-            raise ValueError(f"{field} is a {kind.__name__}, as {known[field]!r}: not {value}")
+        parent, _, name = field.rpartition(".")
         try:
-            changed.update_from_flattened_dict({field: value})
+            section = operator.attrgetter(parent)(changed) if parent else changed
+            old = section[name]
+        except (AttributeError, KeyError, TypeError) as error:
+            close = difflib.get_close_matches(field, flatten(config), n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise ValueError(f"the config has no field {field!r}{hint}") from error
+        if isinstance(old, ml_collections.ConfigDict):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{field} is a dict, as {old.to_dict()!r}: not {value!r}")
+            with section.unlocked():
+                section[name] = ml_collections.ConfigDict(dict(value))
+            continue
+        kind = type(old)
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError(f"{field} is a {kind.__name__}, as {old!r}: not {value}")
+        try:
+            section[name] = value
         except (TypeError, ValueError) as error:
-            message = f"{field} is a {kind.__name__}, as {known[field]!r}: not {value!r}"
+            message = f"{field} is a {kind.__name__}, as {old!r}: not {value!r}"
             raise ValueError(message) from error
     return changed
 
 
-def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The values of a config by their dotted names."""
     values: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ml_collections.ConfigDict):
-            values |= {f"{name}.{below}": leaf for below, leaf in flat(value).items()}
+            values |= {f"{name}.{below}": leaf for below, leaf in flatten(value).items()}
         else:
             values[name] = value
     return values

@@ -1,5 +1,6 @@
 """A sweep's workers as a job array of SLURM, by submitit."""
 
+import argparse
 import pathlib
 import shlex
 import shutil
@@ -14,17 +15,17 @@ from experiments.runner import ROOT
 MINUTES = 240  # of a job, if --slurm_set=time says nothing; submitit's own 5 end in the first run
 
 
-class Worker:
-    """What a job does. At its time limit it puts itself into the queue again.
+class ArrayTask:
+    """One job of the array: a worker. At its time limit it puts itself into the queue again.
 
-    `work` is a function of a module, so that its name is all that is pickled.
+    `work` is a function of a module, so that its name is all that is pickled of it.
     """
 
-    def __init__(self, work: Callable[[Sequence[str]], None], arguments: Sequence[str]):
-        self._work, self._arguments = work, arguments
+    def __init__(self, work: Callable[[argparse.Namespace], None], args: argparse.Namespace):
+        self._work, self._args = work, args
 
     def __call__(self) -> None:
-        self._work(self._arguments)
+        self._work(self._args)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self)
@@ -37,21 +38,21 @@ def available() -> bool:
 def script(
     command: Sequence[str], jobs: int, parameters: Mapping[str, Any], logs: pathlib.Path
 ) -> str:
-    """An sbatch script that starts so many workers with a command."""
+    """An sbatch script of `jobs` jobs that each run a command."""
     return _make_sbatch_string(shlex.join(command), logs, map_count=jobs, **_all(parameters))
 
 
 def submit(
-    work: Callable[[Sequence[str]], None],
-    arguments: Sequence[str],
+    work: Callable[[argparse.Namespace], None],
+    args: argparse.Namespace,
     jobs: int,
     parameters: Mapping[str, Any],
     logs: pathlib.Path,
 ) -> list[str]:
-    """Submits so many workers; returns the numbers of the jobs."""
+    """Submits `jobs` jobs that each call `work(args)`; returns their ids."""
     executor = submitit.SlurmExecutor(logs, max_num_timeout=100)
     executor.update_parameters(**_all(parameters))
-    submitted = executor.submit_array([Worker(work, arguments) for _ in range(jobs)])
+    submitted = executor.submit_array([ArrayTask(work, args) for _ in range(jobs)])
     return [job.job_id for job in submitted]
 
 

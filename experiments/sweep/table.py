@@ -10,9 +10,9 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.paper import study as studies
+from experiments.paper.study import spread
 from experiments.sweep.file import Sweep, set_fields, short
-from experiments.sweep.trials import tasks
+from experiments.sweep.trials import by_task
 
 
 def rows(study: optuna.Study) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def rows(study: optuna.Study) -> list[dict[str, Any]]:
       'notes': what went otherwise}. A point that has not begun is not there.
     """
     points: dict[tuple, dict[str, Any]] = {}
-    for trials in tasks(study).values():
+    for trials in by_task(study).values():
         trial = _telling(trials)
         if trial is None:
             continue
@@ -91,14 +91,14 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def table_of_points(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The table of `rows`."""
     digits = 3 if sweep.metric in ("psnr", "wpsnr", "nqm") else 4
     lines = []
     for row in found:
         line = {short(name, row["fields"]): value for name, value in row["fields"].items()}
         line["multiply-adds"] = row["multiply_adds"] or "–"
-        line[sweep.title()] = studies.spread(row["values"], digits) if row["values"] else "–"
+        line[sweep.title()] = spread(row["values"], digits) if row["values"] else "–"
         line["runs"] = len(row["values"])
         line["seconds"] = round(row["seconds"]) if row["values"] else "–"
         line["front"] = "" if row["front"] is None else "*"
@@ -110,7 +110,7 @@ def table(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
     """Writes table.md, table.csv, cost.png and importance.png; returns the table."""
     found = rows(study)
-    frame = table(sweep, found).fillna("–")
+    frame = table_of_points(sweep, found).fillna("–")
     frame.to_csv(workdir / "table.csv", index=False)
     markdown = frame.to_markdown(index=False, disable_numparse=True)
     (workdir / "table.md").write_text(
@@ -119,16 +119,16 @@ def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
     )
     scored = [row for row in found if row["values"]]
     if scored:
-        from experiments.sweep import plots as sweep_plots
+        from experiments.sweep import plots
 
         points = [(row["multiply_adds"], row["values"]) for row in scored]
         names = [" ".join(row["fields"].values()).replace(",", "-") for row in scored]
         front = [index for index, row in enumerate(scored) if row["front"] is not None]
         front.sort(key=lambda index: scored[index]["front"])
-        sweep_plots.cost(points, names, front, sweep.title(), workdir / "cost.png")
+        plots.cost(points, names, front, sweep.title(), workdir / "cost.png")
         shares = importances(study)
         if shares:
-            sweep_plots.importance(shares, sweep.title(), workdir / "importance.png")
+            plots.importance(shares, sweep.title(), workdir / "importance.png")
     return markdown
 
 
@@ -165,7 +165,7 @@ def write_best(sweep: Sweep, study: optuna.Study, path: pathlib.Path) -> str:
     config.name = f"{sweep.config.name}_{sweep.name}_best"
     named = {short(name, best["fields"]): value for name, value in best["fields"].items()}
     what = ", ".join(f"{name} {value}" for name, value in named.items())
-    score = studies.spread(best["values"], 3)
+    score = spread(best["values"], 3)
     values = pprint.pformat(config.to_dict(), width=96, sort_dicts=False)
     path.write_text(
         f'"""The best of the sweep {sweep.name}: {what}.\n\n'

@@ -12,7 +12,7 @@ from experiments.paper import curves, depth, running_time, study
 from srcnn_jax import evaluate, weights
 
 
-def choices(tmp_path):
+def arguments(tmp_path):
     return argparse.Namespace(workdir=tmp_path, recipe="default", budget="short", seeds=2, set=[])
 
 
@@ -75,11 +75,11 @@ def test_pictures_and_table_of_the_curves(tmp_path, monkeypatch, capsys):
 
     def result(name, seed):
         folder = finished(tmp_path / f"{name}_{seed}", looks)
-        return study.Result(folder, {}, seconds=60.0, patches=25_600, weights=8032)
+        return study.Result(folder, 3, {}, seconds=60.0, patches=25_600, weights=8032)
 
     results = {name: [result(name, seed) for seed in (0, 1)] for name in curves.RUNS}
-    monkeypatch.setattr(study, "options", lambda _: choices(tmp_path))
-    monkeypatch.setattr(study, "train", lambda runs, _: {name: results[name] for name in runs})
+    monkeypatch.setattr(study, "options", lambda _: arguments(tmp_path))
+    monkeypatch.setattr(study, "train_runs", lambda runs, _: {name: results[name] for name in runs})
     curves.main()
     for figure in "4789":
         with Image.open(tmp_path / f"curves_figure_{figure}_default_short.png") as picture:

@@ -43,9 +43,20 @@ STUDIES = (
 CHECK_DATA = runner.check_data
 
 
-def choices(tmp_path, **changes):
-    values = {"recipe": "default", "budget": "smoke", "seeds": 1, "workers": 1, "set": []} | changes
+def arguments(tmp_path, **changes):
+    values = {"recipe": "default", "budget": "smoke", "seeds": 1, "workers": 1, "set": []}
+    values |= {"data_dir": ""} | changes
     return argparse.Namespace(workdir=tmp_path, **values)
+
+
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, code: int = 0):
+        self._code = code
+
+    def wait(self) -> int:
+        return self._code
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +81,7 @@ def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features
     }
     (folder / "eval.json").write_text(json.dumps({"scale": 3, "datasets": scores}))
     config = {
+        "scale": 3,
         "model": {"kernel_sizes": kernel_sizes, "features": features},
         "data": {"colour": "y"},
         "train": {"steps": 40, "batch_size": 64},
@@ -78,7 +90,7 @@ def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features
     lines = [{"step": step, "loss": 0.1, "patches_per_second": 640.0} for step in (20, 40)]
     lines += [{"step": step, "psnr_valid": psnr + 0.05 * step / 40} for step in (0, 40)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return study.read(folder)
+    return study.read_result(folder)
 
 
 @pytest.mark.parametrize("module", STUDIES, ids=lambda module: module.__name__)
@@ -89,10 +101,11 @@ def test_every_run_is_a_config_that_can_be_trained(module, recipe, tmp_path):
 
     starts = [run.start for run in module.RUNS.values() if run.start]
     for run in [*module.RUNS.values(), *starts]:
-        command = study._command(run, 0, tmp_path / run.name, choices(tmp_path, recipe=recipe))
-        words = command[3].partition(":")[2]
-        config = default.get_config(words)
-        for argument in command[6:]:
+        training = study.training(run, 0, arguments(tmp_path, recipe=recipe))
+        config = default.get_config(training.config.partition(":")[2])
+        for argument in training.command()[6:]:
+            if argument.startswith("--weights="):
+                continue
             field, _, text = argument.removeprefix("--config.").partition("=")
             parent, _, leaf = field.rpartition(".")
             node = config[parent] if parent else config
@@ -117,13 +130,13 @@ def test_results_of_a_workdir(tmp_path):
     assert result.over_valid_region() == 32.55
     assert (result.seconds, result.patches, result.weights) == (4.0, 2560, 8032)
     with pytest.raises(FileNotFoundError, match="is not the workdir of a finished run"):
-        study.read(tmp_path)
+        study.read_result(tmp_path)
 
 
 def test_compare_and_write(tmp_path, capsys):
     pair = [finished(tmp_path / str(i), 32.5 + 0.1 * i) for i in range(2)]
     frame = study.compare({"9-1-5": pair, "9-9-9": pair[:1]}, {"9-1-5": 32.52})
-    study.write(frame, "n1_n2", "Title", choices(tmp_path, seeds=2))
+    study.write(frame, "n1_n2", "Title", arguments(tmp_path, seeds=2))
     text = (tmp_path / "n1_n2_default_smoke.md").read_text()
     assert text == capsys.readouterr().out.removesuffix("\n")
     assert "| 32.55 ± 0.07 | +0.03" in " ".join(text.split())
@@ -134,13 +147,16 @@ def test_compare_and_write(tmp_path, capsys):
 
 
 def test_tables_of_the_papers(tmp_path):
-    result = [finished(tmp_path / "run", 32.5)]
-    frame = tables_2_3_4.table(dict.fromkeys(tables_2_3_4.RUNS, result))
+    run = finished(tmp_path / "run", 32.5)
+    results = {scale: [dataclasses.replace(run, scale=scale)] for scale in (2, 3, 4)}
+    frame = tables_2_3_4.table_of_means(
+        {key: results[scale] for key in tables_2_3_4.RUNS for scale in key[1:]}
+    )
     assert len(frame) == 54
     first = frame.iloc[0]
     assert (first["bicubic, paper"], first["SRCNN 9-5-5, paper"]) == ("33.66", "36.66")
     assert first["9-5-5, difference"] == "-4.16"
-    frame = eccv_tables.table(dict.fromkeys(eccv_tables.RUNS, result))
+    frame = eccv_tables.table_of_images(results)
     assert len(frame) == 3 * 6 + 15
     assert list(frame[frame["image"] == "baby"]["SRCNN, paper"]) == ["38.30", "35.01", "32.98"]
 
@@ -156,7 +172,7 @@ def test_what_training_took(tmp_path):
 def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
     bad = study.Run("bad", fields={"model.kernel_sizes": "9,2,5"})
     with pytest.raises(SystemExit, match=r"bad: kernel sizes must be odd"):
-        study.train({"bad": bad}, choices(tmp_path))
+        study.train_runs({"bad": bad}, arguments(tmp_path))
 
 
 def test_a_damaged_workdir_ends_the_study_with_one_line(tmp_path, monkeypatch):
@@ -164,41 +180,39 @@ def test_a_damaged_workdir_ends_the_study_with_one_line(tmp_path, monkeypatch):
     folder = tmp_path / "default_smoke" / f"{run.name}_0"
     finished(folder, 32.5)
     (folder / "eval.json").write_text("{")
-    done = argparse.Namespace(returncode=0)
-    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(runner, "start", lambda *_, **__: Ended())
     with pytest.raises(SystemExit, match=r"error: .*eval.json is damaged"):
-        study.train({"9-1-5": run}, choices(tmp_path))
+        study.train_runs({"9-1-5": run}, arguments(tmp_path))
 
 
 def test_absent_data_are_one_line_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "check_data", CHECK_DATA)
     run = study.variant(study.network(), "elsewhere", {"data.train": str(tmp_path / "nothing")})
-    monkeypatch.delattr(study.subprocess, "run")
+    monkeypatch.delattr(runner, "start")
     with pytest.raises(SystemExit, match=r"error: .*nothing"):
-        study.train({"elsewhere": run}, choices(tmp_path))
+        study.train_runs({"elsewhere": run}, arguments(tmp_path))
 
 
 def test_a_killed_run_ends_the_study_with_one_line(tmp_path, monkeypatch):
-    done = argparse.Namespace(returncode=-9, stderr=b"Extension modules: ...")
-    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(runner, "start", lambda *_, **__: Ended(-9))
     with pytest.raises(SystemExit, match="9-1-5_64-32: killed by SIGKILL"):
-        study.train({"9-1-5": study.network()}, choices(tmp_path))
+        study.train_runs({"9-1-5": study.network()}, arguments(tmp_path))
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
     commands = []
 
-    def main(command, **_):
-        runner.append(command)
-        finished(pathlib.Path(command[4].removeprefix("--workdir=")), 32.5)
-        return argparse.Namespace(returncode=0)
+    def start(training, *_, **__):
+        commands.append(training.command())
+        finished(training.folder, 32.5)
+        return Ended()
 
-    monkeypatch.setattr(study.subprocess, "run", main)
+    monkeypatch.setattr(runner, "start", start)
     second = table_5.RUNS["Y pre-train"]
-    (result,) = study.train({"second": second}, choices(tmp_path))["second"]
+    (result,) = study.train_runs({"second": second}, arguments(tmp_path))["second"]
     assert "--config.train.loss_channels=0" in commands[0]
     assert "--config.train.loss_channels=0" not in commands[1]
-    assert commands[1][-1] == f"--weights={tmp_path}/default_smoke/{second.start.name}_0"
+    assert f"--weights={tmp_path}/default_smoke/{second.start.name}_0" in commands[1]
     assert (result.seconds, result.patches) == (8.0, 5120)
 
 
@@ -206,18 +220,18 @@ def test_workers_train_at_the_same_time_and_share_the_machine(tmp_path, monkeypa
     together = threading.Barrier(2)
     cores, environments = [], []
 
-    def main(command, env, **_):
+    def start(training, environment, **_):
         together.wait(timeout=60)
         cores.append(os.sched_getaffinity(0))
-        environments.append(env["CUDA_VISIBLE_DEVICES"])
-        finished(pathlib.Path(command[4].removeprefix("--workdir=")), 32.5)
-        return argparse.Namespace(returncode=0)
+        environments.append(environment["CUDA_VISIBLE_DEVICES"])
+        finished(training.folder, 32.5)
+        return Ended()
 
-    monkeypatch.setattr(study.subprocess, "run", main)
+    monkeypatch.setattr(runner, "start", start)
     monkeypatch.setattr(study.runner, "list_gpus", lambda: ["4", "7"])
     mine = os.sched_getaffinity(0)
     runs = {sizes: study.network(sizes) for sizes in ("9-1-5", "9-3-5")}
-    results = study.train(runs, choices(tmp_path, seeds=2, workers=2))
+    results = study.train_runs(runs, arguments(tmp_path, seeds=2, workers=2))
     assert [len(results[sizes]) for sizes in runs] == [2, 2]
     folders = [result.folder.name for seeds in results.values() for result in seeds]
     assert folders == [f"{run.name}_{seed}" for run in runs.values() for seed in (0, 1)]
@@ -239,9 +253,8 @@ def test_a_run_that_another_study_trains_is_waited_for(tmp_path, monkeypatch):
         finished(folder, 32.5)
 
     monkeypatch.setattr(runner.time, "sleep", wait)
-    done = argparse.Namespace(returncode=0)
-    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: done)
-    study.train({"9-1-5": run}, choices(tmp_path))
+    monkeypatch.setattr(runner, "start", lambda *_, **__: Ended())
+    study.train_runs({"9-1-5": run}, arguments(tmp_path))
     assert len(waits) == 1
 
 

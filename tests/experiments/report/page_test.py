@@ -1,65 +1,27 @@
-"""The report: its numbers, its errors, and the page in a real Chromium."""
+"""The page in a real Chromium."""
 
 import contextlib
 import io
 import json
 import pathlib
-import re
 import shutil
 
 import numpy as np
 import pytest
-import skimage.data
 from PIL import Image
 
-from configs import default
-from experiments.report import chart
-from experiments.report import page as report
-from srcnn_jax import datasets, evaluate, paper, weights, workdir
+from experiments.report.__main__ import main as report_main
+from srcnn_jax import datasets, evaluate, weights
 from srcnn_jax.predict import predict
 
 SCALE = 3
 NASTY = "<img src=x onerror=alert(1)>&\"'"
 
 
-def finish(folder: pathlib.Path, tests: str) -> pathlib.Path:
-    """A finished workdir of the bundled network, as a run leaves it."""
-    config = default.get_config(f"x{SCALE}")
-    config.eval.datasets = tests
-    network = weights.load_pretrained(SCALE)
-    test = datasets.load(tests)
-    data = {name: (test.source, test.fingerprint) for name in ("t91", tests)}
-    workdir.open_run(folder, config, data, {"command": ["main", NASTY], "devices": ["cpu:0"]})
-    metrics = workdir.MetricWriter(folder, 0)
-    metrics.write(0, psnr=30.0)
-    for step in (1000, 9000):
-        metrics.write(step, loss=0.1, patches_per_second=640.0)
-        metrics.write(step, psnr=31.0 + step / 9000, psnr_valid=31.1 + step / 9000)
-    metrics.close()
-    weights.save(folder / "weights.safetensors", network)
-    workdir.write_json(folder / "eval.json", evaluate.evaluate(network, [test], SCALE))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> str:
-    """Two small photographs, of colour and grey, of sizes that the scale does not divide."""
-    folder = tmp_path_factory.mktemp("pictures")
-    cat = skimage.data.cat()[60:, 130:]
-    Image.fromarray(cat[:91, :110]).save(folder / f"1{NASTY}.png")
-    Image.fromarray(cat[100:200, 40:141, 1]).save(folder / "2.png")
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, pictures) -> pathlib.Path:
-    return finish(tmp_path_factory.mktemp("runs") / NASTY, pictures)
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, finished) -> pathlib.Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report.main([str(finished), "-o", str(path)])
+    report_main([str(finished), "-o", str(path)])
     return path
 
 
@@ -76,133 +38,6 @@ def expected(pictures) -> list[list[np.ndarray]]:
         ]
         for test in evaluate.create_test_images(datasets.load(pictures), SCALE, "y")
     ]
-
-
-def scores(psnr: float | None) -> dict:
-    both = {"bicubic": {"psnr": 30.0, "ssim": 0.8}, "srcnn": {"psnr": psnr, "ssim": 0.90906}}
-    images = [{"name": f"{name}_GT", **both} for name in paper.SRCNN_915_T91["set5", 3]]
-    return {"images": images, "mean": both}
-
-
-def test_scores_beside_the_papers():
-    frame = report.scores_table("set5", 3, scores(32.5)).set_index("image")
-    assert list(frame.index) == [
-        *("baby", "bird", "butterfly", "head", "woman"),
-        *("mean", "paper 9-5-5 ImageNet", "difference"),
-    ]
-    butterfly = frame.loc["butterfly"]
-    assert list(butterfly) == ["30.00", "32.50", "27.58", "+4.92", "0.8000", "0.9091"]
-    assert list(frame.loc["mean"])[:4] == ["30.00", "32.50", "32.39", "+0.11"]
-    assert list(frame.loc["paper 9-5-5 ImageNet"])[:2] == ["30.39", "32.75"]
-    assert list(frame.loc["difference"]) == ["-0.39", "-0.25", "", "", "-0.0682", "+0.0001"]
-    assert report.difference(0.99999, 1.0, 2) == "+0.00"
-    frame = report.scores_table("mine", 3, scores(None)).set_index("image")
-    assert list(frame.loc["mean"]) == ["30.00", "∞", "0.8000", "0.9091"]
-
-
-def test_summary(finished):
-    run = report.read(finished)
-    names = report.labels([run.folder, *run.tables])
-    (row,) = report.summary([run], names).to_dict("records")
-    assert (row["run"], row["network"], row["filters"]) == (NASTY, "9-1-5", "64-32")
-    assert (row["trained on"], row["patches"], row["seconds"]) == ("t91", "576,000", "900")
-    mean = run.result.mean(run.watched)
-    assert row[f"{names[run.watched]} PSNR"] == f"{mean:.2f}"
-
-
-def test_a_sweep_has_its_table_its_plots_and_its_runs(tmp_path, finished):
-    folder, output = tmp_path / "a sweep", tmp_path / "report.html"
-    for name in ("f2=1,seed=0", "f2=1,seed=1"):
-        shutil.copytree(finished, folder / "trials" / name)
-    (folder / "trials" / "f2=3,seed=0").mkdir()  # it has only begun
-    arguments = [str(folder), str(folder / "trials" / "f2=1,seed=1"), "-o", str(output)]
-    with pytest.raises(SystemExit, match=r"is a sweep without table\.csv: its command"):
-        report.main(arguments)
-    (folder / "table.csv").write_text(
-        f'f2,multiply-adds,PSNR on set5,front\n"{NASTY[:16]}",9,–,*\n'
-    )
-    plots = {
-        "cost": "PSNR on set5 over multiply-adds",
-        "importance": "Importance of each parameter",
-    }
-    for index, name in enumerate(plots):
-        Image.new("L", (150, 75), index).save(folder / f"{name}.png", dpi=(150, 150))
-    report.main([*arguments, "--images="])
-    text = output.read_text()
-    (section,) = re.findall(r'<section id="sweeps">.*?</section>', text, re.DOTALL)
-    assert '<th scope="row">&lt;img src=x onerr</th><td>9</td><td>–</td><td>*</td>' in section
-    for name, words in plots.items():
-        uri = report.data_uri((folder / f"{name}.png").read_bytes())
-        assert f'<img src="{uri}" width="96" height="48" alt="{words}' in section
-    (table,) = re.findall(r'<section id="summary">.*?</section>', text, re.DOTALL)
-    assert re.findall(r'<th scope="row">(.*?)</th>', table) == ["f2=1,seed=1", "f2=1,seed=0"]
-    report.main(arguments)  # pictures of the run that was named, and not of all
-    assert 'alt="2, ' in output.read_text()
-    assert "SRCNN f2" not in output.read_text()
-
-
-def test_short_names_are_unique():
-    assert report.labels(["a/x3", "b/x3", "b/x2", "set5"]) == {
-        **{"a/x3": "a/x3", "b/x3": "b/x3"},
-        **{"b/x2": "x2", "set5": "set5"},
-    }
-
-
-def test_the_papers_curves_are_those_of_the_network(finished):
-    run = report.read(finished)
-    found = report.published_curves(run)
-    assert set(found) == {"paper 9-1-5 T91", "paper 9-1-5 ImageNet"}
-    assert found["paper 9-1-5 T91"].patches.max() > 8e8
-    (drawing,) = report.charts([run], {run.folder: "run", run.watched: "mine"})
-    assert [line[:2] for line in drawing.lines] == [
-        ("run", "ours"),
-        ("run, valid region", "valid"),
-    ]
-
-
-def test_a_chart_places_points_on_its_axes():
-    curve = chart.Curve("a", "ours", [(1e5, 20.0), (1e6, 31.0), (1e7, 32.0)])
-    drawing = chart.draw("title", [curve], 30.0)
-    ticks = {text: x for x, text in drawing.x_ticks}
-    assert list(ticks) == ["10⁵", "10⁶", "10⁷"]
-    heights = {text: y for y, text in drawing.y_ticks}
-    assert drawing.bicubic == heights["30.0"]
-    ((_, _, _, points),) = drawing.lines
-    assert points == [(ticks["10⁶"], heights["31.0"]), (ticks["10⁷"], heights["32.0"])]
-
-
-def test_mistakes_are_one_line(tmp_path, finished, pictures):
-    def error(*arguments) -> str:
-        with pytest.raises(SystemExit) as stop:
-            report.main([*map(str, arguments), "-o", str(tmp_path / "report.html")])
-        assert "\n" not in stop.value.code
-        return stop.value.code
-
-    def damaged(name: str, content: bytes | None) -> pathlib.Path:
-        folder = tmp_path / "damaged"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(finished, folder)
-        (folder / name).unlink()
-        if content is not None:
-            (folder / name).write_bytes(content)
-        return folder
-
-    assert "there is no workdir" in error(tmp_path / "none")
-    for name in report.FILES:
-        message = error(damaged(name, None))
-        assert f"damaged has no {name}" in message
-        assert "start its command again" in message
-        assert f"damaged/{name} is" in error(damaged(name, b'{"step": 1'))
-    for name in ("config.json", "eval.json"):
-        assert "damaged holds a damaged file" in error(damaged(name, b'{"datasets": {}}'))
-    assert "not tested on 'set5': choose --images from" in error(finished, "--images=set5")
-    evaluation = json.loads((finished / "run.json").read_text())
-    evaluation["data"][pictures][1] = "other"
-    changed = damaged("run.json", json.dumps(evaluation).encode())
-    assert "is not what" in error(changed)
-    report.main([str(changed), "--images=", "-o", str(tmp_path / "report.html")])
-    text = (tmp_path / "report.html").read_text()
-    assert 'class="viewer"' not in text
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
-"""Trains runs of a sweep at once on one GPU, by `vmap`, that differ in seed and learning rate.
+"""Trains runs of a sweep at once on one GPU, by `vmap`; they differ in seed and learning rate only.
 
-    python -m experiments.sweep.vmap_cli experiments/sweeps/filters.py --workdir=DIR --networks=16
+    python -m experiments.sweep.vmap experiments/sweeps/filters.py --workdir=DIR --networks=16
 
 One SRCNN does not fill a GPU. `python -m experiments.sweep ... --vmap=16` calls this first, and
-then finds the runs finished: each gets its folder in DIR/trials with all that `main` would leave
-there, checkpoints included, so that either goes on where the other was stopped. Runs that another
-process trains are left to it. A network that diverges is left as it was at its last checkpoint.
+then finds the runs finished. Each run gets its folder in DIR/trials with all that `main` would
+leave there, checkpoints included, so that either goes on where the other was stopped. Runs that
+another process trains are left to it. A network that diverges is left as it was at its last
+checkpoint.
 
-On a CPU nothing is trained here: results/ensemble.md says why.
+On a CPU nothing is trained here: experiments/results/ensemble.md says why.
 """
 
 import argparse
@@ -22,28 +23,29 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("sweep", type=pathlib.Path, help="the sweep, with GRID or RANDOM")
     parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--networks", type=int, default=16, help="at once (%(default)s)")
-    choices = parser.parse_args(arguments)
-    if choices.networks < 1:
-        parser.error(f"--networks must be positive, not {choices.networks}")
-    return choices
+    parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
+    args = parser.parse_args(arguments)
+    if args.networks < 1:
+        parser.error(f"--networks must be positive, not {args.networks}")
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    choices = parse(arguments)
+    args = parse(arguments)
     os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
     import jax  # after the flags: these take a while
 
-    from experiments.sweep import file as sweep_file
-    from experiments.sweep import vmap
+    from experiments.sweep.file import read_sweep
+    from experiments.sweep.vmap import ensemble
     from srcnn_jax import main, parallel, train
 
     parallel.cache_compilations()
     try:
-        sweep = sweep_file.read(choices.sweep)
+        sweep = read_sweep(args.sweep)
         if jax.default_backend() == "cpu":
-            print("on a CPU, networks train faster one by one: results/ensemble.md")
+            print("on a CPU, networks train faster one by one: experiments/results/ensemble.md")
             return
-        vmap.train_all(sweep, choices.workdir, choices.networks, main.run_notes())
+        ensemble.train_all(sweep, args.workdir, args.networks, main.run_notes(), args.data_dir)
     except train.Interrupted as stop:
         print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
         sys.exit(128 + stop.signum)

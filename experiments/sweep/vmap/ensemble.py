@@ -1,4 +1,4 @@
-"""Networks that train at once, by `vmap`: what `experiments.sweep.vmap_cli` does."""
+"""Networks that train at once, by `vmap`, and leave each what a training alone would leave."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from flax.training.train_state import TrainState
 
 from experiments import runner
 from experiments.sweep.file import Sweep
-from experiments.sweep.training import Run, run_of
+from experiments.sweep.worker import TrialRun, create_run
 from srcnn_jax import checkpoint, input_pipeline, optimizer, parallel, train, workdir
 from srcnn_jax.progress import Progress
 
@@ -119,12 +119,12 @@ def create_steps(
 class Network:
     """One of the networks that are being trained, and where its results go."""
 
-    run: Run
+    run: TrialRun
     manager: checkpoint.Manager
     metrics: workdir.MetricWriter
 
 
-def train_and_evaluate(runs: Sequence[Run], notes: dict[str, Any]) -> None:
+def train_and_evaluate(runs: Sequence[TrialRun], notes: dict[str, Any]) -> None:
     """Trains networks at once, and leaves each as `train.train_and_evaluate` would.
 
     The seconds of each are its share of the time. One that diverges leaves the others alone.
@@ -237,9 +237,9 @@ def _train(
     return {index: one_of(states["params"], index) for index in well}
 
 
-def take(left: list[Run], most: int, locks: contextlib.ExitStack) -> list[Run]:
-    """Takes runs off a list that can train at once, and locks them; of those that are free."""
-    group: list[Run] = []
+def take(left: list[TrialRun], most: int, locks: contextlib.ExitStack) -> list[TrialRun]:
+    """Takes runs that are free and can train at once off a list, and locks them."""
+    group: list[TrialRun] = []
     keys: set[tuple[str, int]] = set()
     for run in list(left):
         if len(group) == most:
@@ -260,7 +260,9 @@ def take(left: list[Run], most: int, locks: contextlib.ExitStack) -> list[Run]:
     return group
 
 
-def train_all(sweep: Sweep, folder: pathlib.Path, most: int, notes: dict[str, Any]) -> None:
+def train_all(
+    sweep: Sweep, folder: pathlib.Path, most: int, notes: dict[str, Any], data_dir: str = ""
+) -> None:
     """Trains all runs of a sweep that are not finished, and that nobody else trains.
 
     Args:
@@ -268,9 +270,10 @@ def train_all(sweep: Sweep, folder: pathlib.Path, most: int, notes: dict[str, An
       folder: its workdir.
       most: networks at once.
       notes, errors: as `train_and_evaluate`.
+      data_dir: as main's --data_dir.
     """
     left = [
-        run_of(sweep, sweep.fields(task.params), seed, folder)
+        create_run(sweep, sweep.fields(task.params), seed, folder, data_dir)
         for task in sweep.tasks
         for seed in task.seeds
         if task.params is not None

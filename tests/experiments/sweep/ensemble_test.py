@@ -10,11 +10,9 @@ import numpy as np
 import optuna
 import pytest
 
-from experiments.sweep import file as sweep_file
-from experiments.sweep import training as sweep_training
-from experiments.sweep import trials as sweep_trials
-from experiments.sweep import vmap
-from experiments.sweep.trials import Worker
+from experiments import runner
+from experiments.sweep import file, trials, worker
+from experiments.sweep.vmap import ensemble
 from srcnn_jax import optimizer, train, weights, workdir
 
 STEPS = 12
@@ -51,7 +49,7 @@ def create_run(configs):
     source = train.load_data(configs[0]).source
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "MAX_DEVICE_BYTES", 0)
-        return vmap.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
+        return ensemble.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
 
 
 @pytest.mark.parametrize("precondition", [False, True])
@@ -65,7 +63,7 @@ def test_at_once_as_one_by_one(configs, precondition):
 
     for config in configs:
         config.optimizer.precondition = precondition
-    states, single = vmap.create_states(configs), [*map(train.create_train_state, configs)]
+    states, single = ensemble.create_states(configs), [*map(train.create_train_state, configs)]
     with jax.enable_x64(True):
         batch = wide(noise())
         states, losses = create_run(configs)(wide(states), batch)
@@ -79,7 +77,7 @@ def test_at_once_as_one_by_one(configs, precondition):
             np.testing.assert_allclose(losses[index], own_losses, rtol=1e-6)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-                vmap.one_of(states, index)["params"],
+                ensemble.one_of(states, index)["params"],
                 expected.params,
             )
 
@@ -89,8 +87,8 @@ def test_patches_cut_by_tf_are_each_network_s_own(configs, monkeypatch):
     source, cpu = train.load_data(configs[0]).source, jax.local_devices()[0]
 
     def losses():
-        run, batches = vmap.create_steps(configs, source, cpu, range(STEPS))
-        return run(vmap.create_states(configs), next(batches))[1]
+        run, batches = ensemble.create_steps(configs, source, cpu, range(STEPS))
+        return run(ensemble.create_states(configs), next(batches))[1]
 
     cut_by_jax = losses()
     monkeypatch.setattr(train, "MAX_DEVICE_BYTES", 0)
@@ -99,7 +97,7 @@ def test_patches_cut_by_tf_are_each_network_s_own(configs, monkeypatch):
 
 def test_eigenvectors_are_computed_in_a_branch_only(configs, equations):
     """`lax.cond` on a count that every network has its own of would be a `select` of both."""
-    traced = jax.make_jaxpr(create_run(configs))(vmap.create_states(configs), noise())
+    traced = jax.make_jaxpr(create_run(configs))(ensemble.create_states(configs), noise())
     found = [above for each, above in equations(traced.jaxpr) if each.primitive.name == "eigh"]
     assert len(found) == 6  # a factor for each axis longer than 1 of three kernels
     assert all("cond" in above for above in found)
@@ -131,24 +129,24 @@ def test_the_rate_is_data_for_any_optimiser(name, options, tiny_config):
 
 def test_runs_of_a_sweep(tiny_config, tmp_path, monkeypatch):
     """Stopped, they go on, together or alone; those that diverge are left to the sweep."""
-    fields = {**sweep_file.flat(tiny_config), "optimizer.precondition": False}
+    fields = {**file.flatten(tiny_config), "optimizer.precondition": False}
     del fields["seed"], fields["optimizer.learning_rate"]
     path = tmp_path / "study.py"
     path.write_text(
         f'CONFIG = "configs/default.py:x3"\nFIELDS = {fields}\nSEEDS = 2\n'
         'GRID = {"optimizer.learning_rate": [0.01, 1e9]}\n'
     )
-    read = sweep_file._read(path)
+    read = file._read(path)
     first, second = (
-        sweep_training.run_of(read, {"optimizer.learning_rate": 0.01}, seed, tmp_path)
+        worker.create_run(read, {"optimizer.learning_rate": 0.01}, seed, tmp_path)
         for seed in (0, 1)
     )
     with monkeypatch.context() as stopping:
         stopping.setattr(train, "signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
         with pytest.raises(train.Interrupted, match="after step 5"):
-            vmap.train_all(read, tmp_path, 4, {})
+            ensemble.train_all(read, tmp_path, 4, {})
     train.train_and_evaluate(first.config, str(first.folder))
-    vmap.train_all(read, tmp_path, 4, {})
+    ensemble.train_all(read, tmp_path, 4, {})
     assert {folder.parent for folder in tmp_path.glob("trials/*/eval.json")} == {
         first.folder,
         second.folder,
@@ -161,13 +159,13 @@ def test_runs_of_a_sweep(tiny_config, tmp_path, monkeypatch):
         *(weights.load(folder).params for folder in (second.folder, tmp_path / "alone")),
     )
 
-    def call(*_):
-        raise sweep_training.TrialError("it was to be trained")
+    def start(*_, **__):
+        raise runner.TrainingError("it was to be trained")
 
-    monkeypatch.setattr(sweep_training, "call", call)
+    monkeypatch.setattr(runner, "start", start)
     storage = optuna.storages.InMemoryStorage()
-    study = sweep_trials.open_study(read, storage)
-    assert sweep_trials.work(Worker(read, study, storage, tmp_path, 60, False))
+    study = trials.open_study(read, storage)
+    assert worker.work(worker.Worker(read, study, storage, tmp_path, 60))
     states = [trial.state.name for trial in study.trials]
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]
 
