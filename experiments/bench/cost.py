@@ -2,11 +2,11 @@
 
     python -m experiments.bench.cost PICTURE.png [--rounds=N] [--smoke]
 
-Training is that of the default config (9-1-5, 64-32 filters, padding same, 64 patches of 45, the
-preconditioner included) with one size changed; restoring is by the network that comes with the
-project. The contestants of a panel are processes that take turns, as in `experiments.bench`, and
-a slope is the exponent p of size^p that fits best. Memory is the peak of a process, with Python,
-JAX and, in training, TensorFlow, which take most of it. Linux only.
+Training is that of the default config, the preconditioner included, with one size changed.
+Restoring is by the network that comes with the project. The contestants of a panel are processes
+that take turns, as in `experiments.bench`. A slope is the exponent p of size^p that fits best.
+Memory is the peak of a process; Python, JAX and, in training, TensorFlow take most of it. It is
+measured on Linux only.
 """
 
 from __future__ import annotations
@@ -21,31 +21,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from experiments import machine, runner
-from experiments.bench.compare import Worker
+from experiments.bench.compare import Contestant, case_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UNITS = 10  # steps or images of a round; of large images fewer
-DEFAULT = {
-    "kernel_sizes": (9, 1, 5),
-    "features": (64, 32),
-    "padding": "same",
-    "patch_size": 45,
-    "batch_size": 64,
-    "precondition": True,
-}
+UNITS = 10  # steps or images of a round; large images go one by one
+DEFAULT = {**case_of("x3"), "precondition": True}
 NETWORK = pathlib.Path(__file__).parents[2] / "srcnn_jax/pretrained/srcnn_915_x3.safetensors"
 
 
 class Cost(NamedTuple):
-    """Of a step or of an image: seconds, and the process's peak of memory in bytes."""
+    """The seconds of a step or of an image, and the process's peak of memory in bytes."""
 
     seconds: float
     memory: int
 
 
-# By what is measured: the worker's function, and its arguments by size.
+# The function of workers.py and its arguments, by size.
 Cases = Mapping[int, tuple[str, dict[str, Any]]]
 PANELS: dict[str, Cases] = {
     "patches of a step": {
@@ -68,22 +61,24 @@ def measure(cases: Cases, rounds: int) -> dict[int, Cost]:
     Raises:
       RuntimeError: if a process cannot do it.
     """
-    workers = {size: Worker(function, arguments) for size, (function, arguments) in cases.items()}
+    contestants = {
+        size: Contestant(function, arguments) for size, (function, arguments) in cases.items()
+    }
     try:
-        for size, worker in workers.items():
-            if worker.missing:
-                raise RuntimeError(f"{cases[size]}: {worker.missing}")
-        times: dict[int, list[float]] = {size: [] for size in workers}
+        for size, contestant in contestants.items():
+            if contestant.missing:
+                raise RuntimeError(f"{cases[size]}: {contestant.missing}")
+        times: dict[int, list[float]] = {size: [] for size in contestants}
         for _ in range(rounds):
-            for size, worker in workers.items():
-                times[size].append(worker.seconds(UNITS if size < 10**6 else 1))
+            for size, contestant in contestants.items():
+                times[size].append(contestant.seconds(UNITS if size < 10**6 else 1))
         return {
-            size: Cost(statistics.median(times[size]), worker.peak_memory())
-            for size, worker in workers.items()
+            size: Cost(statistics.median(times[size]), contestant.peak_memory())
+            for size, contestant in contestants.items()
         }
     finally:
-        for worker in workers.values():
-            worker.stop()
+        for contestant in contestants.values():
+            contestant.stop()
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -136,7 +131,7 @@ def main() -> None:
     parser.add_argument("picture", type=pathlib.Path, help="PNG file to write")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
     parser.add_argument("--smoke", action="store_true", help="two sizes of each, to see it work")
-    choices = parser.parse_args()
+    args = parser.parse_args()
     if sys.platform != "linux":
         parser.error("memory is measured by /proc, which Linux alone has")
     runner.need("matplotlib")
@@ -145,15 +140,15 @@ def main() -> None:
     panels, rates = {}, []
     for name, cases in PANELS.items():
         rates.append(machine.rate())
-        chosen = dict(list(cases.items())[:2]) if choices.smoke else cases
-        panels[name] = measure(chosen, choices.rounds)
+        chosen = dict(list(cases.items())[:2]) if args.smoke else cases
+        panels[name] = measure(chosen, args.rounds)
         print(f"\n{name:20} ms       MiB")
         for size, cost in panels[name].items():
             print(f"{size:>14,} {1e3 * cost.seconds:12.1f} {cost.memory / 2**20:8.0f}", flush=True)
     rate = statistics.median(rates)
     note = f"{available_cores()} cores, fp32 matrix product {rate:.0f} GF/s"
-    choices.picture.parent.mkdir(parents=True, exist_ok=True)
-    plot(panels, note).savefig(choices.picture, dpi=150)
+    args.picture.parent.mkdir(parents=True, exist_ok=True)
+    plot(panels, note).savefig(args.picture, dpi=150)
 
 
 if __name__ == "__main__":

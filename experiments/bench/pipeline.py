@@ -3,30 +3,47 @@
     python -m experiments.bench.pipeline --config=configs/default.py:x3
 
 Runs the project's own training dispatches in turn on batches from the tf.data pipeline and on one
-batch that stays on the devices, and prints the ratio of their rates, pair by pair (the median
-counts: other load on the machine spoils single pairs).
+batch that stays on the devices, and prints the ratio of their rates. The median over the pairs
+counts: other load on the machine spoils single pairs.
 """
 
+import argparse
 import statistics
+import subprocess
+import sys
 import time
+from typing import Any
 
-from absl import app, flags
-from ml_collections import config_flags
-
-flags.DEFINE_integer("pairs", 30, "Dispatches of either kind.")
-config_flags.DEFINE_config_file("config", None, "As in srcnn_jax.main.")
-FLAGS = flags.FLAGS
+from experiments import runner
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    from srcnn_jax import parallel, train
+def benchmark_pipeline(rounds: int, gpu: bool) -> list[dict[str, Any]]:
+    """Runs this file in a process of its own, with the default config."""
+    del gpu
+    command = [sys.executable, "-m", "experiments.bench.pipeline"]
+    command += ["--config=configs/default.py:x3", f"--pairs={rounds}"]
+    done = subprocess.run(command, cwd=runner.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    print(done.stdout, end="")
+    return [{"title": "pipeline over fixed batch", "output": done.stdout.strip()}]
 
-    config = FLAGS.config
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="config and its words, as main's")
+    parser.add_argument(
+        "--pairs", type=int, default=30, help="dispatches of either kind (default: %(default)s)"
+    )
+    args = parser.parse_args()
+    try:
+        _, config = runner.load_config(args.config)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    from srcnn_jax import parallel, train  # after the flags: they load JAX
+
     parallel.start(config.train.batch_size, config.train.devices)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
     data = train.load_data(config)
-    steps = range((FLAGS.pairs + 2) * config.train.steps_per_dispatch)
+    steps = range((args.pairs + 2) * config.train.steps_per_dispatch)
     run, batches = train.create_steps(config, data.source, devices, steps)
     fixed = next(batches)
     state = parallel.replicate(train.create_train_state(config), devices)
@@ -41,17 +58,15 @@ def main(argv: list[str]) -> None:
         return time.perf_counter() - start
 
     # The pipeline works ahead, also while the fixed batch is trained on, and its thread would
-    # steal from that one's time; so the fixed batch is timed with the queue full and idle.
+    # steal from that one's time. So the fixed batch is timed with the queue full and idle.
     ratios = []
-    for _ in range(FLAGS.pairs):
+    for _ in range(args.pairs):
         time.sleep(0.5)
         alone = timed(lambda: fixed)
         ratios.append(alone / timed(lambda: next(batches)))
-    quartiles = statistics.quantiles(ratios, n=4)
-    print(
-        f"pipeline over fixed batch: {quartiles[1]:.3f} ({quartiles[0]:.3f} to {quartiles[2]:.3f})"
-    )
+    low, median, high = statistics.quantiles(ratios, n=4)
+    print(f"pipeline over fixed batch: {median:.3f} ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -177,11 +177,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--formula", action="store_true", help="print the tables by formula")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
-    choices = parser.parse_args()
-    if choices.formula:
+    args = parser.parse_args()
+    if args.formula:
         formula()
-    elif choices.measure:
-        function, arguments = choices.measure
+    elif args.measure:
+        function, arguments = args.measure
         measured = step if function == "step" else exchange
         print(measured(**json.loads(arguments)))
     else:

@@ -2,11 +2,11 @@
 
     python -m experiments.bench.speedrun [RECORD...] [--seeds=3] [--workdir=DIR] [--output=FILE.md]
 
-A record is a config and the PSNR that it must reach in the median of its seeds. The clock runs
-from the start of the command `python -m srcnn_jax.main` to its end, with no compiled program to
-start from: imports, preparing the images, compiling, training, saving, and the evaluation too.
-Since machines differ, NumPy's fp32 matrix product is timed before every run, and the last column
-says what the seconds would be on two cores that multiply at 450 GF/s.
+A record is a config of `configs/speedrun.py` and a goal: the PSNR that the median of its seeds must
+reach, and the seconds. The clock runs from the start of the command `python -m srcnn_jax.main` to
+its end, with no compiled program to start from: imports, preparing the images, compiling, training,
+saving, and the evaluation too. Since machines differ, NumPy's fp32 matrix product is timed before
+every run, and one column says what the seconds would be on two cores that multiply at 450 GF/s.
 """
 
 import argparse
@@ -17,9 +17,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from typing import Any
 
+from configs import speedrun
 from experiments import machine, runner
 from experiments.paper.study import read_result
 
@@ -27,92 +26,46 @@ GIGAFLOPS = 450  # of the machine that the goals are set for
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """One config on the clock.
+class Goal:
+    """What a record must reach.
 
     Attributes:
-      psnr: in dB on Set5 x3, to be reached.
-      seconds: in which it is to be reached, at 450 GF/s.
-      words: of `configs/default.py`.
-      fields: those of the config that differ from it.
-      changed: what this record does that the default does not, in words.
+      psnr: in dB on Set5 x3.
+      seconds: at 450 GF/s.
+      changed: how the config differs from the default, in words.
     """
 
     psnr: float
     seconds: float
-    words: str
-    fields: Mapping[str, Any]
     changed: str
 
 
-COPIES = 1, 0.9, 0.8, 0.7, 0.6  # sizes of a training image, as FSRCNN has them
-RECORDS = {
-    "paper": Record(
-        32.39,
-        20,
-        "x3,valid",
-        {
-            "data.patch_size": 33,
-            "train.batch_size": 128,
-            "train.steps": 500,
-            "optimizer.warmup_steps": 50,
-        },
-        "valid, 128 patches of 33, 500 steps",
-    ),
-    "best": Record(
-        32.75,
-        75,
-        "x3,valid,955",
-        {
-            "data.patch_size": 33,
-            "train.batch_size": 128,
-            "train.steps": 1150,
-            "optimizer.warmup_steps": 100,
-            "optimizer.learning_rate": 5e-4,
-        },
-        "9-5-5, valid, 128 patches of 33, 1,150 steps, half the rate",
-    ),
-    "best-915": Record(
+GOALS = {
+    "paper": Goal(32.39, 20, "valid, 128 patches of 33, 500 steps"),
+    "best": Goal(32.75, 75, "9-5-5, valid, 128 patches of 33, 1,150 steps, half the rate"),
+    "best-915": Goal(
         32.75,
         100,
-        "x3,valid",
-        {
-            "data.patch_size": 33,
-            "data.copies": COPIES,
-            "train.batch_size": 128,
-            "train.steps": 7000,
-            "optimizer.learning_rate": 6e-4,
-        },
         "9-1-5, valid, 128 patches of 33 of scaled copies, 7,000 steps, 0.6 of the rate",
     ),
-    "beyond": Record(
+    "beyond": Goal(
         33.0,
         900,
-        "x3,valid,955",
-        {
-            "data.copies": COPIES,
-            "train.steps": 12_500,
-            "optimizer.learning_rate": 2.5e-4,
-        },
         "9-5-5, valid, 64 patches of 45 of scaled copies, 12,500 steps, a quarter of the rate",
     ),
 }
 
 
-def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
-    """Trains once; {'psnr', 'seconds', 'gigaflops', 'patches'}. Exits if the command fails."""
+def measure(name: str, seed: int, folder: pathlib.Path, data_dir: str = "") -> dict[str, float]:
+    """Trains a record once; {'psnr', 'seconds', 'gigaflops', 'patches'}. Exits if that fails."""
     rate = machine.rate()
     shutil.rmtree(folder, ignore_errors=True)
-    fields = {
-        "seed": seed,
-        "train.eval_every": 10**6,  # at the end only
-        "train.checkpoint_every": 10**6,
-        "eval.datasets": "set5",
-        "eval.metrics": "psnr",
-        **record.fields,
-    }
     training = runner.Training(
-        f"configs/default.py:{record.words}", folder, fields, allow_sample=False
+        config=f"configs/speedrun.py:{name}",
+        folder=folder,
+        fields={"seed": seed},
+        data_dir=data_dir,
+        allow_sample=False,
     )
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
@@ -130,55 +83,59 @@ def run(record: Record, seed: int, folder: pathlib.Path) -> dict[str, float]:
     }
 
 
-def row(record: Record, runs: list[dict[str, float]]) -> dict[str, str]:
+def row(name: str, runs: list[dict[str, float]]) -> dict[str, str]:
     """A record's row of the table, from the runs of its seeds."""
+    goal = GOALS[name]
+    words, _ = speedrun.RECORDS[name]
     median = {key: statistics.median(each[key] for each in runs) for key in runs[0]}
     scaled = statistics.median(each["seconds"] * each["gigaflops"] / GIGAFLOPS for each in runs)
     return {
-        "goal": f"{record.psnr:.2f} dB in {record.seconds:g} s",
+        "record": name,
+        "goal": f"{goal.psnr:.2f} dB in {goal.seconds:g} s",
         "PSNR": f"{median['psnr']:.3f}",
         "of each seed": " ".join(f"{each['psnr']:.3f}" for each in runs),
         "patches": f"{median['patches']:.0f}",
         "seconds": f"{median['seconds']:.0f}",
         "GF/s": f"{median['gigaflops']:.0f}",
         f"seconds at {GIGAFLOPS} GF/s": f"{scaled:.1f}",
-        "reached": "yes" if median["psnr"] >= record.psnr and scaled <= record.seconds else "no",
-        "config": record.words,
-        "what was changed": record.changed,
+        "reached": "yes" if median["psnr"] >= goal.psnr and scaled <= goal.seconds else "no",
+        "config": words,
+        "what was changed": goal.changed,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("records", nargs="*", metavar="RECORD", help=", ".join(RECORDS))
+    parser.add_argument("records", nargs="*", metavar="RECORD", help=", ".join(GOALS))
     parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--workdir", type=pathlib.Path, help="folder for the runs")
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file for the table")
-    choices = parser.parse_args()
-    for name in choices.records:
-        if name not in RECORDS:
-            parser.error(f"no record {name!r}: there are {', '.join(RECORDS)}")
-    if choices.seeds < 1:
-        parser.error(f"--seeds must be positive, not {choices.seeds}")
+    parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
+    args = parser.parse_args()
+    for name in args.records:
+        if name not in GOALS:
+            parser.error(f"no record {name!r}: there are {', '.join(GOALS)}")
+    if args.seeds < 1:
+        parser.error(f"--seeds must be positive, not {args.seeds}")
     runner.need("pandas", "tabulate")
     import pandas as pd
 
+    names = args.records or list(GOALS)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (choices.workdir or pathlib.Path(scratch)).absolute()
+        folder = (args.workdir or pathlib.Path(scratch)).absolute()
         rows = []
-        for name in choices.records or RECORDS:
+        for name in names:
             runs = []
-            for seed in range(choices.seeds):
-                runs.append(run(RECORDS[name], seed, folder / f"{name}_{seed}"))
+            for seed in range(args.seeds):
+                runs.append(measure(name, seed, folder / f"{name}_{seed}", args.data_dir))
                 print(name, seed, {k: round(v, 3) for k, v in runs[-1].items()}, flush=True)
-            rows.append({"record": name, **row(RECORDS[name], runs)})
+            rows.append(row(name, runs))
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
     print(table)
-    if choices.output:
-        typed = "python -m experiments.bench.speedrun " + " ".join(choices.records or RECORDS)
-        typed += f" --seeds={choices.seeds}"
-        text = f"Time to quality, Set5 x3, {choices.seeds} seeds\n\n`{typed}`\n\n{table}\n"
-        choices.output.write_text(text)
+    if args.output:
+        typed = f"python -m experiments.bench.speedrun {' '.join(names)} --seeds={args.seeds}"
+        text = f"Time to quality, Set5 x3, {args.seeds} seeds\n\n`{typed}`\n\n{table}\n"
+        args.output.write_text(text)
 
 
 if __name__ == "__main__":

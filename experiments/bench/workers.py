@@ -97,7 +97,7 @@ def _config(arguments: dict[str, Any]):
     config.update_from_flattened_dict(
         {
             "model.kernel_sizes": tuple(arguments["kernel_sizes"]),
-            "model.features": tuple(arguments.get("features", (64, 32))),
+            "model.features": tuple(arguments["features"]),
             "data.patch_size": arguments["patch_size"],
             "train.batch_size": arguments["batch_size"],
             "optimizer.precondition": arguments["precondition"],
@@ -193,13 +193,14 @@ def _torch_network(arguments: dict[str, Any]):
     from torch import nn
 
     first, middle, last = arguments["kernel_sizes"]
+    n1, n2 = arguments["features"]
     padding = "same" if arguments["padding"] == "same" else 0
     return nn.Sequential(
-        nn.Conv2d(1, 64, first, padding=padding),
+        nn.Conv2d(1, n1, first, padding=padding),
         nn.ReLU(),
-        nn.Conv2d(64, 32, middle, padding=padding),
+        nn.Conv2d(n1, n2, middle, padding=padding),
         nn.ReLU(),
-        nn.Conv2d(32, 1, last, padding=padding),
+        nn.Conv2d(n2, 1, last, padding=padding),
     )
 
 

@@ -35,10 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("weights", help="weight file or workdir")
     parser.add_argument("picture", help="file to write, .png")
-    choices = parser.parse_args()
+    args = parser.parse_args()
     try:
-        kernel = weights.load(choices.weights).layers[0]["kernel"]
-        Image.fromarray(mosaic(kernel)).save(choices.picture)
+        kernel = weights.load(args.weights).layers[0]["kernel"]
+        Image.fromarray(mosaic(kernel)).save(args.picture)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from experiments import machine
-from experiments.bench import compare as bench
+from experiments import machine, runner
+from experiments.bench import __main__ as command
+from experiments.bench import compare, train
 
 
-class Contestant:
+class MadeUp:
     """Takes so many seconds a unit."""
 
     def __init__(self, seconds: float, missing: str | None = None):
@@ -22,13 +23,14 @@ class Contestant:
 
 def test_ratios_and_fractions(capsys):
     contestants = {
-        "ours, SGD": Contestant(0.010),
-        "PyTorch": Contestant(0.030),
-        "PyTorch, compiled": Contestant(0.020),
-        "OpenVINO": Contestant(0.001, missing="No module named 'openvino'"),
+        "ours, SGD": MadeUp(0.010),
+        "PyTorch": MadeUp(0.030),
+        "PyTorch, compiled": MadeUp(0.020),
+        "OpenVINO": MadeUp(0.001, missing="No module named 'openvino'"),
     }
-    product = Contestant(2 * machine.GPU_SIDE**3 / 100e9)  # 100 GF/s
-    result = bench.compete("training step", contestants, 20, 3, 0.5e9, product)
+    product = MadeUp(2 * machine.GPU_SIDE**3 / 100e9)  # 100 GF/s
+    competition = compare.Competition("training step", contestants, 20, 0.5e9, product)
+    result = compare.compete(competition, 3)
     assert result["matrix_product_gflops"] == pytest.approx(100)
     ours, best = (result["contestants"][name] for name in ("ours, SGD", "PyTorch, compiled"))
     assert ours["median_ms"] == pytest.approx(10)
@@ -45,9 +47,11 @@ def test_ratios_and_fractions(capsys):
 
 def test_flop_are_those_of_a_direct_convolution():
     """22.76 and 149.8 million for a patch of 33 x 33, 16,064 for a pixel."""
-    assert bench._training_flop((9, 1, 5), "valid", 33, 1) == pytest.approx(22.76e6, rel=1e-3)
-    assert bench._training_flop((9, 5, 5), "valid", 33, 1) == pytest.approx(149.8e6, rel=1e-3)
-    assert sum(bench.layer_flop((9, 1, 5), "same", 10, 10)) == 100 * 16_064
+    for network, flop in (("915", 22.76e6), ("955", 149.8e6)):
+        case = {**compare.case_of(f"x3,{network},paper"), "batch_size": 1}
+        assert case["patch_size"] == 33
+        assert train.training_flop(case) == pytest.approx(flop, rel=1e-3)
+    assert sum(compare.layer_flop(compare.case_of("x3"), "same", 10, 10)) == 100 * 16_064
 
 
 @pytest.mark.parametrize(
@@ -60,8 +64,8 @@ def test_flop_are_those_of_a_direct_convolution():
     ],
 )
 def test_wrong_flags(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(bench.runner, "list_gpus", list)
+    monkeypatch.setattr(runner, "list_gpus", list)
     monkeypatch.setattr("sys.argv", ["bench", *arguments])
     with pytest.raises(SystemExit, match="2"):
-        bench.main()
+        command.main()
     assert message in capsys.readouterr().err
