@@ -138,7 +138,7 @@ def reached(curve: pd.DataFrame, level: float) -> int | None:
     return next(iter(curve["patches"][curve["psnr"] >= level].tolist()), None)
 
 
-def table(ours: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def table_of_patches(ours: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Patches that the paper and we need for T91_LEVEL, and for the end of the paper's curve.
 
     Args:
@@ -184,7 +184,7 @@ def main() -> None:
         note = f"dashed: the paper, on {theirs}; solid: ours, on {own}{mean}"
         figure = plot(f"{title} (TPAMI, figure {number})", note, panels)
         figure.savefig(study.output(f"curves_figure_{number}", args, ".png"), dpi=150)
-    study.write(table(ours), "curves", f"{TITLE}\n{study.cost(results)}", args)
+    study.write(table_of_patches(ours), "curves", f"{TITLE}\n{study.cost(results)}", args)
 
 
 if __name__ == "__main__":

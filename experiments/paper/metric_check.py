@@ -1,32 +1,24 @@
-"""The six metrics beside the paper's Tables 2-4: the table of `results/paper/metrics.md`.
+"""The six metrics beside the paper's Tables 2-4: the table of `experiments/results/metrics.md`.
 
     python -m experiments.paper.metric_check --weights=srcnn_955_imagenet_x3.mat
 
-Wants the test sets under SRCNN_DATA_DIR; bsd200 takes ten minutes. 'ours' enlarges as the authors'
-MATLAB did, whose `imresize` replicates the edge; 'mirrored' as `evaluate` does, and today's MATLAB;
-'uint8' rounds, as `imresize` does with uint8 images, after each of its passes.
+It takes ten minutes for bsd200. 'ours' enlarges as the authors' MATLAB did, whose `imresize`
+replicates the edge. 'mirrored' enlarges as `evaluate` and today's MATLAB do. 'uint8' rounds after
+each pass, as `imresize` does with uint8 images.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
 
 from srcnn_jax import datasets, image, paper, weights
 
-flags.DEFINE_list("datasets", ["set5", "set14", "bsd200"], "Test sets.")
-flags.DEFINE_string("weights", None, "The authors' 9-5-5 network for x3, if at hand.")
-FLAGS = flags.FLAGS
-
 NETWORK_SCALE = 3  # of --weights
 OTHER_WAY = {"set5": "mirrored", "set14": "mirrored", "bsd200": "uint8"}
-flags.register_validator(
-    "datasets",
-    lambda names: set(names) <= set(OTHER_WAY),
-    f"are some of {', '.join(OTHER_WAY)}: the paper's",
-)
 
 
 def enlarge(truth: np.ndarray, scale: int, way: str) -> np.ndarray:
@@ -41,7 +33,7 @@ def enlarge(truth: np.ndarray, scale: int, way: str) -> np.ndarray:
 def means(
     dataset: datasets.Dataset, scale: int, way: str, network: weights.Network | None = None
 ) -> list[float]:
-    """Of all metrics over the test set, in their order."""
+    """The mean of every metric over the test set, in the order of `metrics.METRICS`."""
     from srcnn_jax import evaluate, metrics
     from srcnn_jax.predict import predict
 
@@ -57,35 +49,51 @@ def means(
     return [float(mean) for mean in np.mean(rows, axis=0)]
 
 
-def show(label: str, values: Sequence[float | None], digits: int) -> None:
-    """Prints a row of the table; SSIM and MS-SSIM have two digits more."""
+def show(label: str, values: Sequence[float | None], more_digits: int = 0) -> None:
+    """Prints a row of the table, with more digits than the paper's if asked for."""
     from srcnn_jax import metrics
 
     cells = [
-        f"{value:.{digits + 2 * name.endswith('ssim')}f}"
+        f"{value:.{paper.DIGITS[name] + more_digits}f}"
         for name, value in zip(metrics.METRICS, values, strict=True)
     ]
     print(f"| {label} | {' | '.join(cells)} |", flush=True)
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    from srcnn_jax import metrics
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument(
+        "--datasets",
+        default=",".join(OTHER_WAY),
+        help="test sets of the paper, separated by commas (default: %(default)s)",
+    )
+    parser.add_argument("--weights", help="the authors' 9-5-5 network for x3, if at hand")
+    parser.add_argument("--data_dir", help="folder of the data sets, if it is not SRCNN_DATA_DIR")
+    args = parser.parse_args()
+    names = datasets.dataset_names(args.datasets)
+    for name in names:
+        if name not in OTHER_WAY:
+            parser.error(f"--datasets are some of {', '.join(OTHER_WAY)}, the paper's: not {name}")
+    try:
+        network = weights.load(args.weights) if args.weights else None
+        tests = [datasets.load(name, data_dir=args.data_dir) for name in names]
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    from srcnn_jax import metrics  # after the flags
 
-    network = weights.load(FLAGS.weights) if FLAGS.weights else None
     print(f"| | {' | '.join(name.upper() for name in metrics.METRICS)} |")
     print("|---|" + "---|" * len(metrics.METRICS))
-    for name in FLAGS.datasets:
-        dataset, other = datasets.load(name), OTHER_WAY[name]
+    for name, dataset in zip(names, tests, strict=True):
+        other = OTHER_WAY[name]
         for scale in (2, 3, 4):
             bicubic, srcnn = paper.BICUBIC_AND_SRCNN_955_IMAGENET_MEAN[name, scale]
-            show(f"**{name} x{scale} bicubic, paper**", bicubic, 2)
-            show("ours", means(dataset, scale, "replicated"), 3)
-            show(other, means(dataset, scale, other), 3)
+            show(f"**{name} x{scale} bicubic, paper**", bicubic)
+            show("ours", means(dataset, scale, "replicated"), 1)
+            show(other, means(dataset, scale, other), 1)
             if network and scale == NETWORK_SCALE:
-                show(f"**{name} x{scale} SRCNN 9-5-5, paper**", srcnn, 2)
-                show("ours", means(dataset, scale, "replicated", network), 3)
+                show(f"**{name} x{scale} SRCNN 9-5-5, paper**", srcnn)
+                show("ours", means(dataset, scale, "replicated", network), 1)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

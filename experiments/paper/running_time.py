@@ -125,7 +125,7 @@ def plot(ours: Mapping[str, Point], note: str) -> Figure:
     return figure
 
 
-def table(psnr: Mapping[str, float], seconds: Mapping[str, float]) -> pd.DataFrame:
+def table_of_seconds(psnr: Mapping[str, float], seconds: Mapping[str, float]) -> pd.DataFrame:
     """A row for each network.
 
     Args:
@@ -178,7 +178,7 @@ def main() -> None:
     figure.savefig(study.output("running_time", args, ".png"), dpi=150)
     title = "PSNR on Set14, x3, and seconds for an image (TPAMI, figure 12). "
     title += f"Ours: {machine}. {study.cost(results)}"
-    study.write(table(psnr, seconds), "running_time", title, args)
+    study.write(table_of_seconds(psnr, seconds), "running_time", title, args)
 
 
 if __name__ == "__main__":

@@ -96,8 +96,8 @@ class Result:
 def network(sizes: str = "9-1-5", features: str = "64-32", words: str = "x3") -> Run:
     """The run of an architecture: filter sizes f1-f2-f3, filters n1-n2, and the config's words."""
     fields = {
-        "model.kernel_sizes": sizes.replace("-", ","),
-        "model.features": features.replace("-", ","),
+        "model.kernel_sizes": tuple(map(int, sizes.split("-"))),
+        "model.features": tuple(map(int, features.split("-"))),
     }
     return Run(f"{words.replace(',', '_')}_{sizes}_{features}", words, fields)
 

@@ -36,7 +36,7 @@ _Y = study.network()
 _YCBCR = study.variant(_Y, "ycbcr", {"data.colour": "ycbcr"})
 
 
-def _pretrained(channels: str, name: str) -> study.Run:
+def _pretrained(channels: tuple[int, ...], name: str) -> study.Run:
     first = study.variant(_YCBCR, f"{name}_only", {"train.loss_channels": channels})
     return study.variant(_YCBCR, f"{name}_first", start=first)
 
@@ -44,8 +44,8 @@ def _pretrained(channels: str, name: str) -> study.Run:
 RUNS = {
     "Y only": _Y,
     "YCbCr": _YCBCR,
-    "Y pre-train": _pretrained("0", "y"),
-    "CbCr pre-train": _pretrained("1,2", "cbcr"),
+    "Y pre-train": _pretrained((0,), "y"),
+    "CbCr pre-train": _pretrained((1, 2), "cbcr"),
     "RGB": study.variant(_Y, "rgb", {"data.colour": "rgb"}),
 }
 
@@ -92,7 +92,9 @@ def measure(network: weights.Network | None, test: datasets.Dataset) -> list[flo
     return np.mean([colour_psnr(restore(network, x), x) for x in cut], axis=0).tolist()
 
 
-def table(results: Mapping[Any, Sequence[study.Result]], test: datasets.Dataset) -> pd.DataFrame:
+def table_of_colours(
+    results: Mapping[Any, Sequence[study.Result]], test: datasets.Dataset
+) -> pd.DataFrame:
     """A row for each way to treat colour: the four PSNRs, the paper's and ours."""
     import pandas as pd
 
@@ -119,7 +121,7 @@ def table(results: Mapping[Any, Sequence[study.Result]], test: datasets.Dataset)
 def main() -> None:
     args = study.options(__doc__, seeds=3)
     results = study.train_runs(RUNS, args)
-    frame = table(results, datasets.load("set5", data_dir=args.data_dir or None))
+    frame = table_of_colours(results, datasets.load("set5", data_dir=args.data_dir or None))
     study.write(frame, "table_5", "Colour: PSNR in dB, 9-1-5, Set5 x3 (TPAMI, Table 5)", args)
 
 

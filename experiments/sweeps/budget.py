@@ -3,10 +3,12 @@
     python -m experiments.sweep experiments/sweeps/budget.py --workdir=DIR --prune
 
 Every network is as wide as its kernel sizes allow under the budget, so that none is cheap or dear
-by chance, and every batch has as many pixels as the default's, whatever the size of its patches.
-The choice is made by images that are neither trained on nor tests of the paper: BSDS500 train.
+by chance. Every batch has about as many pixels as the default's, whatever the size of its patches.
+The choice is made on BSDS500 train: the networks are not trained on it, and the paper does not test
+on it.
 """
 
+from configs import default
 from srcnn_jax.architecture import weight_count
 
 CONFIG = "configs/default.py:x3"
@@ -19,11 +21,18 @@ FIELDS = {
 }
 METRIC = "bsds500_train/psnr"
 SEARCH = 60
-START = [  # the network to beat, as configs/default.py trains it
-    {"f1": 9, "f2": 1, "f3": 5, "n2/n1": 0.5, "rate": 1e-3, "patch size": 45},
-]
 
-budget = weight_count((9, 1, 5), (64, 32))  # multiply-adds per pixel: 8,032
+config = default.get_config("x3")  # the network to beat
+f1, f2, f3 = config.model.kernel_sizes
+n1, n2 = config.model.features
+START = [
+    {
+        **{"f1": f1, "f2": f2, "f3": f3, "n2/n1": n2 / n1},
+        "rate": config.optimizer.learning_rate,
+        "patch size": config.data.patch_size,
+    },
+]
+budget = weight_count((f1, f2, f3), (n1, n2))  # multiply-adds per pixel: 8,032
 
 
 def space(trial):
@@ -41,8 +50,13 @@ def space(trial):
         "model.features": widest(kernel_sizes, ratio),
         "optimizer.learning_rate": float(f"{rate:.2g}"),
         "data.patch_size": patch_size,
-        "train.batch_size": 4 * round(16 * (45 / patch_size) ** 2),
+        "train.batch_size": batch_size(patch_size),
     }
+
+
+def batch_size(patch_size):
+    """A multiple of four patches with about the pixels of a default batch."""
+    return 4 * round(config.train.batch_size / 4 * (config.data.patch_size / patch_size) ** 2)
 
 
 def widest(kernel_sizes, ratio):

@@ -1,9 +1,13 @@
-"""Three seeds of the best that `budget.py` found beside 9-1-5, with patches of 45 and of 57 pixels.
+"""Three seeds of the best that `budget.py` found beside 9-1-5, with patches of two sizes.
 
     python -m experiments.sweep experiments/sweeps/budget_check.py --workdir=DIR --workers=2
 
 The best of many single runs is in part the luckiest: this is what is left of its lead.
 """
+
+from configs import default
+
+config = default.get_config("x3")
 
 CONFIG = "configs/default.py:x3"
 FIELDS = {
@@ -17,10 +21,13 @@ METRIC = "bsds500_train/psnr"
 SEEDS = 3
 GRID = {
     "model.kernel_sizes,model.features": [
-        ((9, 1, 5), (64, 32)),
+        (config.model.kernel_sizes, config.model.features),
         ((7, 1, 9), (45, 45)),
         ((9, 1, 9), (39, 39)),
         ((7, 3, 9), (23, 23)),
     ],
-    "data.patch_size,train.batch_size": [(45, 64), (57, 40)],
+    "data.patch_size,train.batch_size": [
+        (config.data.patch_size, config.train.batch_size),
+        (57, 40),  # about as many pixels
+    ],
 }

@@ -121,7 +121,7 @@ def test_running_time(tmp_path):
     assert list(seconds) == ["9-1-5", "bicubic"]
     assert min(*seconds.values(), rate) > 0
 
-    frame = running_time.table({"9-1-5": 29.2}, {"9-1-5": 0.05, "bicubic": 0.0275})
+    frame = running_time.table_of_seconds({"9-1-5": 29.2}, {"9-1-5": 0.05, "bicubic": 0.0275})
     first = ["9-1-5", "29.14", "29.20", "0.39", "0.077", "0.050", "5.0"]
     assert frame.iloc[0].tolist() == first
     assert frame.iloc[3].tolist() == ["A+", "29.13", "–", "0.97", "–", "–", "–"]
