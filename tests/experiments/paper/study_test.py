@@ -1,14 +1,11 @@
-"""The scripts for the paper's tables: what they run, and what they make of finished workdirs."""
+"""Studies: what they train, and what they make of finished workdirs."""
 
-import argparse
 import dataclasses
-import json
 import os
-import pathlib
 import threading
 
-import numpy as np
 import pytest
+from made_runs import arguments, finished
 
 from experiments import runner
 from experiments.paper import (
@@ -16,7 +13,6 @@ from experiments.paper import (
     depth,
     eccv_tables,
     filter_sizes,
-    filters,
     n1_n2,
     robustness,
     running_time,
@@ -25,7 +21,6 @@ from experiments.paper import (
     tables_2_3_4,
     training_sets,
 )
-from srcnn_jax import datasets, image, paper, weights
 
 STUDIES = (
     curves,
@@ -40,13 +35,8 @@ STUDIES = (
     training_sets,
 )
 
+
 CHECK_DATA = runner.check_data
-
-
-def arguments(tmp_path, **changes):
-    values = {"recipe": "default", "budget": "smoke", "seeds": 1, "workers": 1, "set": []}
-    values |= {"data_dir": ""} | changes
-    return argparse.Namespace(workdir=tmp_path, **values)
 
 
 class Ended:
@@ -62,35 +52,6 @@ class Ended:
 @pytest.fixture(autouse=True)
 def data_are_not_looked_for(monkeypatch):
     monkeypatch.setattr(runner, "check_data", lambda *_: None)
-
-
-def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features=(64, 32)):
-    """A workdir as a run leaves it, as far as a study reads it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    others = {"msssim": 0.9, "ifc": 4.0, "nqm": 30.0, "wpsnr": 40.0}
-    both = {
-        "bicubic": {"psnr": 30.0, "ssim": 0.8, **others},
-        "srcnn": {"psnr": psnr, "ssim": 0.9, **others},
-    }
-    images = {
-        name: [{"name": image, **both} for image in rows]
-        for (name, _), rows in paper.SRCNN_915_T91.items()
-    }
-    scores = {
-        name: {"images": images.get(name, []), "mean": both} for name in ("set5", "set14", "bsd200")
-    }
-    (folder / "eval.json").write_text(json.dumps({"scale": 3, "datasets": scores}))
-    config = {
-        "scale": 3,
-        "model": {"kernel_sizes": kernel_sizes, "features": features},
-        "data": {"colour": "y"},
-        "train": {"steps": 40, "batch_size": 64},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    lines = [{"step": step, "loss": 0.1, "patches_per_second": 640.0} for step in (20, 40)]
-    lines += [{"step": step, "psnr_valid": psnr + 0.05 * step / 40} for step in (0, 40)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return study.read_result(folder)
 
 
 @pytest.mark.parametrize("module", STUDIES, ids=lambda module: module.__name__)
@@ -144,21 +105,6 @@ def test_compare_and_write(tmp_path, capsys):
     assert "--budget=smoke --seeds=2" in text
     assert (tmp_path / "n1_n2_default_smoke.csv").read_text().startswith("network,weights")
     assert "\\begin{tabular}" in (tmp_path / "n1_n2_default_smoke.tex").read_text()
-
-
-def test_tables_of_the_papers(tmp_path):
-    run = finished(tmp_path / "run", 32.5)
-    results = {scale: [dataclasses.replace(run, scale=scale)] for scale in (2, 3, 4)}
-    frame = tables_2_3_4.table_of_means(
-        {key: results[scale] for key in tables_2_3_4.RUNS for scale in key[1:]}
-    )
-    assert len(frame) == 54
-    first = frame.iloc[0]
-    assert (first["bicubic, paper"], first["SRCNN 9-5-5, paper"]) == ("33.66", "36.66")
-    assert first["9-5-5, difference"] == "-4.16"
-    frame = eccv_tables.table_of_images(results)
-    assert len(frame) == 3 * 6 + 15
-    assert list(frame[frame["image"] == "baby"]["SRCNN, paper"]) == ["38.30", "35.01", "32.98"]
 
 
 def test_what_training_took(tmp_path):
@@ -263,44 +209,3 @@ def test_a_run_without_psnr_over_the_valid_region_is_one_line(tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 20, "psnr": 32.5}\n')
     with pytest.raises(SystemExit, match="delete the folder to train it again"):
         result.over_valid_region()
-
-
-def test_filters_are_shown_by_their_variance():
-    kernel = np.zeros((9, 9, 1, 10), np.float32)
-    kernel[4, 4, 0, 3] = 1.0
-    kernel[0, 0, 0, 7] = -2.0
-    picture = filters.mosaic(kernel)
-    assert picture.shape == (2 * 54 + 4, 8 * 54 + 7 * 4)
-    assert picture[0, 0] == 0  # filter 7: its one weight is its smallest
-    assert picture[20, 20] == 255
-    assert picture[4 * 6, 58 + 4 * 6] == 255  # filter 3
-    assert picture[0, 58] == 0
-
-
-@pytest.mark.parametrize("colour", ["y", "ycbcr", "rgb"])
-def test_colour_networks_restore_ycbcr(colour):
-    """A network that passes its input through gives bicubic, whatever its channels."""
-    pixels = np.random.default_rng(0).integers(60, 190, (24, 27, 3), np.uint8)
-    channels = weights.COLOURS[colour]
-    through = {"kernel": np.eye(channels, dtype=np.float32)[None, None], "bias": np.zeros(channels)}
-    network = weights.Network({"conv1": through, "conv2": through}, "same", 3, colour)
-    np.testing.assert_allclose(
-        table_5.restore(network, pixels), table_5.restore(None, pixels), atol=2.1 / 255
-    )
-
-
-def test_colour_psnr_is_pooled_by_hand():
-    pixels = np.full((20, 20, 3), 128, np.uint8)
-    restored = image.rgb2ycbcr(pixels) / 255
-    restored[..., 2] += 6 / 255
-    assert table_5.colour_psnr(restored, pixels)[:2] == [np.inf, np.inf]
-    expected = [10 * np.log10(255**2 / 36), 10 * np.log10(255**2 / 12)]
-    np.testing.assert_allclose(table_5.colour_psnr(restored, pixels)[2:], expected)
-
-
-def test_table_5_of_the_authors_network(data_dir, oracle_dir):
-    set5 = datasets.load("set5", data_dir=str(data_dir))
-    authors = weights.load(oracle_dir / "authors_weights" / "srcnn_915_t91_x3.mat")
-    np.testing.assert_allclose(table_5.measure(None, set5), table_5.PUBLISHED["bicubic"], atol=0.01)
-    ours = table_5.measure(authors, set5)
-    np.testing.assert_allclose(ours, table_5.PUBLISHED["Y only"], atol=0.01)

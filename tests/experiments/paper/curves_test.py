@@ -1,22 +1,17 @@
-"""The paper's curves and ours: the numbers, the pictures, the tables."""
+"""The paper's curves and ours: the numbers, the pictures, the table."""
 
-import argparse
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import arguments
 from PIL import Image
 
-from experiments.paper import curves, depth, running_time, study
-from srcnn_jax import evaluate, weights
+from experiments.paper import curves, study
 
 
-def arguments(tmp_path):
-    return argparse.Namespace(workdir=tmp_path, recipe="default", budget="short", seeds=2, set=[])
-
-
-def finished(folder, looks):
+def finished_with_curve(folder, looks):
     """A workdir of batches of 64, as far as its curve is read; looks are (step, PSNR)."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"train": {"batch_size": 64}}))
@@ -45,13 +40,6 @@ def test_every_curve_that_is_plotted_is_the_papers():
         assert set(networks) == set(points[points["figure"] == panel]["network"])
 
 
-def test_the_depth_study_has_the_last_points():
-    points = curves.published()
-    points = points[points["figure"].str[0].isin(["8", "9"])].sort_values("patches")
-    last = points.groupby("network")["psnr"].last()
-    assert last.to_dict() == pytest.approx(depth.PUBLISHED, abs=0.0051)
-
-
 def test_the_longest_curve_stands_for_a_network():
     assert curves.published_curve("9-1-5")["patches"].max() == 1_397_800_000  # 8a
     assert curves.published_curve("9-1-5", "7")["patches"].max() == 1_086_800_000
@@ -59,7 +47,8 @@ def test_the_longest_curve_stands_for_a_network():
 
 def test_our_curve_is_the_mean_over_seeds(tmp_path):
     folders = [
-        finished(tmp_path / str(i), [(0, 30.0), (20, 32.0 + i), (40, 33.0)]) for i in range(2)
+        finished_with_curve(tmp_path / str(i), [(0, 30.0), (20, 32.0 + i), (40, 33.0)])
+        for i in range(2)
     ]
     curve = curves.our_curve(folders)
     assert curve["patches"].tolist() == [0, 1280, 2560]
@@ -67,18 +56,18 @@ def test_our_curve_is_the_mean_over_seeds(tmp_path):
     assert curves.reached(curve, 32.5) == 1280
     assert curves.reached(curve, 33.1) is None
     with pytest.raises(ValueError, match="is of an older version"):
-        curves.our_curve([finished(tmp_path / "old", [])])
+        curves.our_curve([finished_with_curve(tmp_path / "old", [])])
 
 
 def test_pictures_and_table_of_the_curves(tmp_path, monkeypatch, capsys):
     looks = [(0, 30.3), (20, 32.1), (400, 32.6)]
 
     def result(name, seed):
-        folder = finished(tmp_path / f"{name}_{seed}", looks)
+        folder = finished_with_curve(tmp_path / f"{name}_{seed}", looks)
         return study.Result(folder, 3, {}, seconds=60.0, patches=25_600, weights=8032)
 
     results = {name: [result(name, seed) for seed in (0, 1)] for name in curves.RUNS}
-    monkeypatch.setattr(study, "options", lambda _: arguments(tmp_path))
+    monkeypatch.setattr(study, "options", lambda _: arguments(tmp_path, budget="short", seeds=2))
     monkeypatch.setattr(study, "train_runs", lambda runs, _: {name: results[name] for name in runs})
     curves.main()
     for figure in "4789":
@@ -103,31 +92,3 @@ def test_a_plot_has_both_curves_of_each_network():
     assert [line.get_xdata().tolist() for line in ax.lines[:2]] == [[10**4, 10**5], [10**7, 10**9]]
     assert ax.lines[0].get_color() == ax.lines[1].get_color() != ax.lines[2].get_color()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["9-1-5", "9-5-5"]
-
-
-def test_running_time(tmp_path):
-    rng = np.random.default_rng(0)
-    layers = {
-        f"conv{i}": {
-            "kernel": rng.normal(size=shape).astype("f4"),
-            "bias": np.zeros(shape[-1], "f4"),
-        }
-        for i, shape in enumerate(((3, 3, 1, 4), (3, 3, 4, 1)), start=1)
-    }
-    network = weights.Network(layers, "same", 3)
-    pixels = rng.integers(0, 256, (30, 36), np.uint8)
-    test = evaluate.TestImage("a", "gray", pixels, pixels, pixels[..., None].astype("f4") / 255)
-    seconds, rate = running_time.measure({"9-1-5": network}, [test, test], rounds=2)
-    assert list(seconds) == ["9-1-5", "bicubic"]
-    assert min(*seconds.values(), rate) > 0
-
-    frame = running_time.table_of_seconds({"9-1-5": 29.2}, {"9-1-5": 0.05, "bicubic": 0.0275})
-    first = ["9-1-5", "29.14", "29.20", "0.39", "0.077", "0.050", "5.0"]
-    assert frame.iloc[0].tolist() == first
-    assert frame.iloc[3].tolist() == ["A+", "29.13", "–", "0.97", "–", "–", "–"]
-
-    figure = running_time.plot({"9-1-5": running_time.Point(29.2, 0.0775)}, "note")
-    ours, paper, others = figure.axes[0].lines
-    assert (ours.get_xdata()[0], ours.get_ydata()[0]) == (0.0775, 29.2)
-    assert paper.get_xdata().tolist() == [0.39, 1.18, 2.78]
-    assert others.get_ydata().tolist() == [29.13]
