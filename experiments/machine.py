@@ -1,4 +1,4 @@
-"""The machine's fp32 matrix product in NumPy, 2048 x 2048: what times are given beside."""
+"""The machine's fp32 matrix product in NumPy, 2048 x 2048. Times stand beside its rate."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ FLOP = 2 * SIDE**3  # of one product
 
 
 def create() -> Callable[[int], None]:
-    """What computes so many products."""
+    """A function that computes `count` products."""
     a = np.ones((SIDE, SIDE), np.float32)
 
     def multiply(count: int) -> None:
@@ -22,7 +22,7 @@ def create() -> Callable[[int], None]:
 
 
 def rate(products: int = 5) -> float:
-    """GF/s of the fastest of so many products."""
+    """The rate in GF/s of the fastest of several products."""
     multiply = create()
     seconds = []
     for _ in range(products):

@@ -3,8 +3,8 @@
     python -m experiments.bench.scaling            # measures, on loopback; minutes
     python -m experiments.bench.scaling --formula  # prints the tables of results/LOG.md
 
-Measured are a training step of one device, and the exchange of its gradient (`parallel.mean`) by
-two and four processes with Gloo, and by two CPU devices in one process.
+It measures a training step of one device, and the exchange of its gradient (`parallel.mean`) by two
+and four processes with Gloo, and by two CPU devices in one process.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import numpy as np
 from experiments import machine
 
 NETWORKS = {"9-1-5": (9, 1, 5), "9-5-5": (9, 5, 5)}
-EXCHANGES = 100  # in one dispatch
+EXCHANGES = 100  # of one dispatch
 REPEATS = 5
-# One direction of one device's link: bytes a second, and seconds from a program to the next
-# device's. Datasheet rates; latencies are what collectives see, to the next power of ten or so.
+# One direction of one device's link: bytes a second, and seconds from a program to that of the next
+# device. Rates are from datasheets. Latencies are what collectives see, to about a power of ten.
 LINKS = {
     "10 GbE, TCP": (1.25e9, 30e-6),
     "100 GbE, TCP": (12.5e9, 20e-6),
@@ -73,7 +73,7 @@ def formula() -> None:
 
 
 def step(network: str, batch_size: int) -> float:
-    """Seconds of a training step of one device, without other devices; the median."""
+    """The median seconds of a training step of one device, without other devices."""
     from configs import default
     from srcnn_jax import parallel, train
 
@@ -99,7 +99,7 @@ def step(network: str, batch_size: int) -> float:
 
 
 def exchange(network: str, port: int, count: int, index: int, devices: int) -> float:
-    """Seconds of one `parallel.mean` of a gradient and the loss, over all devices; the median."""
+    """The median seconds of one `parallel.mean` of a gradient and the loss over all devices."""
     import jax
 
     from configs import default
@@ -130,7 +130,7 @@ def exchange(network: str, port: int, count: int, index: int, devices: int) -> f
 
 
 def _measure(function: str, processes: int = 1, **arguments) -> float:
-    """Runs a function of this file in processes of their own; the first one's answer."""
+    """Runs a function of this file in processes of their own; returns the first one's answer."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

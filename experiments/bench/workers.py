@@ -1,10 +1,10 @@
-"""What `experiments.bench` compares: one function for each contestant, run in a process of its own.
+"""The work of each contestant of `experiments.bench`, in a process of its own.
 
     python -m experiments.bench.workers FUNCTION JSON_ARGUMENTS
 
-A function gets the arguments, prepares, and returns the work of one unit (a training step, or the
-restoration of an image). The process then reads numbers of units from its standard input and
-answers with the seconds that they took, once it has worked a little to wake up.
+A function gets the arguments, prepares, and returns a function that works for a number of units. A
+unit is a training step, or the restoration of an image. The process then reads numbers of units
+from its standard input. It works a little to wake up, and answers with the seconds of the units.
 """
 
 import json
@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-Work = Callable[[int], None]  # does so many units
+Work = Callable[[int], None]  # does the given number of units
 STEPS_PER_DISPATCH = 5
-AWAKE = 0.3  # seconds of work that are not counted, each time: threads that slept wake on one core
+AWAKE = 0.3  # uncounted seconds of work before a measurement: threads that slept share a core
 
 
 def matrix_product(_: dict[str, Any]) -> Work:
-    """NumPy's fp32 matrix product: what times are compared with."""
+    """NumPy's fp32 matrix product, which times are compared with."""
     from experiments import machine
 
     return machine.create()
@@ -66,7 +66,7 @@ def train_ours(arguments: dict[str, Any]) -> Work:
 
 
 def train_ensemble(arguments: dict[str, Any]) -> Work:
-    """Networks at once on one device, with a seed each; a step of one of them is a unit."""
+    """Several networks at once on one device, each with its seed; a unit is a step of one."""
     import jax
 
     from experiments.sweep.vmap import ensemble
@@ -179,7 +179,7 @@ def train_torch_gpu(arguments: dict[str, Any]) -> Work:
 
 
 def _torch_on_gpu(tf32: bool) -> None:
-    """Its fastest settings for convolutions."""
+    """Gives PyTorch its fastest settings for convolutions."""
     import torch
 
     if not torch.cuda.is_available():
@@ -229,7 +229,7 @@ def predict_torch(arguments: dict[str, Any]) -> Work:
 
 
 def predict_torch_gpu(arguments: dict[str, Any]) -> Work:
-    """The same on the GPU; the image comes from the machine's memory and goes back there."""
+    """As `predict_torch`, on the GPU; the image is in the machine's memory before and after."""
     _torch_on_gpu(arguments["tf32"])
     return _torch_restorer(arguments, "cuda")
 

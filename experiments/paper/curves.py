@@ -2,13 +2,14 @@
 
     python -m experiments.paper.curves WORKDIR --budget=short
 
-Plots figures 4, 7, 8 and 9 with ours, of the runs that `training_sets`, `filter_sizes` and `depth`
-share in WORKDIR, and says how many patches the paper and we need for the same PSNR.
+It plots figures 4, 7, 8 and 9 with our curves beside the paper's, and says how many patches the
+paper and we need for the same PSNR. Our runs are those that `training_sets`, `filter_sizes` and
+`depth` share in WORKDIR.
 
 The paper's points, in `paper_curves.csv`, were read off its vector figures. They are PSNR over the
-valid region of the network, about 0.05 dB above its tables; so are ours, `psnr_valid` of
-`metrics.jsonl`. Figures 10 and 11 have no counterpart here: the first is the 9-5-5 network of
-figure 7, the second enlarges images that were blurred otherwise.
+valid region of the network, about 0.05 dB above its tables. Ours are that, too: `psnr_valid` of
+`metrics.jsonl`. Figures 10 and 11 have no counterpart here. Figure 10 is the 9-5-5 network of
+figure 7. Figure 11 enlarges images that were blurred otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# By panel of the paper's figures, our run for each of its curves.
+# Our run for each curve of the paper, by panel of its figures.
 PANELS: dict[str, dict[str, study.Run]] = {
     "4": dict(zip(("9-1-5 T91", "9-1-5 ImageNet"), training_sets.RUNS.values(), strict=True)),
     "7": {sizes: filter_sizes.RUNS[sizes] for sizes in ("9-1-5", "9-3-5", "9-5-5")},
@@ -41,14 +42,14 @@ PANELS: dict[str, dict[str, study.Run]] = {
     },
 }
 RUNS = {run.name: run for panel in PANELS.values() for run in panel.values()}
-FIGURES = {  # title, what the paper trains on, and what we train on
+FIGURES = {  # title, the paper's training set, and ours
     "4": ("Training sets, 9-1-5", "T91 and ImageNet", "T91 and BSDS500"),
     "7": ("Filter sizes", "ImageNet", "T91"),
     "8": ("A fourth layer", "ImageNet", "T91"),
     "9": ("A fourth and a fifth layer", "ImageNet", "T91"),
 }
 LABELS = {"9-1-5 ImageNet": "9-1-5 ImageNet, ours BSDS500"}
-T91_LEVEL = 32.44  # dB: over the valid region, what the tables' 32.39 of 9-1-5 on T91 is
+T91_LEVEL = 32.44  # dB over the valid region of 9-1-5 on T91; 32.39 in the paper's tables
 TITLE = """\
 Patches seen in training until PSNR over the valid region of Set5, x3, is as high as that of the
 paper's 9-1-5 on T91 (32.39 dB in its tables), and as the last value of the paper's own curve
@@ -63,7 +64,7 @@ def published() -> pd.DataFrame:
 
 
 def published_curve(network: str, panel: str | None = None) -> pd.DataFrame:
-    """A curve of the paper, columns patches, psnr; the longest one if no panel is named."""
+    """A curve of the paper, columns patches, psnr; the longest if no panel is named."""
     points = published()
     points = points[points["network"] == network]
     longest = points.loc[points["patches"].idxmax(), "figure"]
@@ -78,7 +79,7 @@ def our_curve(folders: Sequence[pathlib.Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    looks = []
+    points = []
     for folder in folders:
         batch_size = read_json(folder / "config.json")["train"]["batch_size"]
         found = [
@@ -91,9 +92,9 @@ def our_curve(folders: Sequence[pathlib.Path]) -> pd.DataFrame:
                 f"{folder} is of an older version, which measured no PSNR over the valid region: "
                 "delete it and run again"
             )
-        looks += found
-    points = pd.DataFrame(looks, columns=["patches", "psnr"])
-    return points.groupby("patches", as_index=False)["psnr"].mean()
+        points += found
+    frame = pd.DataFrame(points, columns=["patches", "psnr"])
+    return frame.groupby("patches", as_index=False)["psnr"].mean()
 
 
 def plot(
@@ -102,9 +103,9 @@ def plot(
     """The paper's curves dashed, ours solid, one colour for a network.
 
     Args:
-      title: of the figure.
-      note: a line under it.
-      panels: side by side; (the paper's, ours) by the name of the network, as `published_curve`.
+      title: the title of the figure.
+      note: a line under the title.
+      panels: side by side, each with (the paper's curve, ours) by the name of the network.
     """
     from matplotlib.figure import Figure
 
@@ -134,7 +135,7 @@ def plot(
 
 
 def reached(curve: pd.DataFrame, level: float) -> int | None:
-    """Patches at the first look at which PSNR is that high, if it ever is."""
+    """Patches at the first measurement of at least `level` dB, or None."""
     return next(iter(curve["patches"][curve["psnr"] >= level].tolist()), None)
 
 
@@ -184,7 +185,7 @@ def main() -> None:
         note = f"dashed: the paper, on {theirs}; solid: ours, on {own}{mean}"
         figure = plot(f"{title} (TPAMI, figure {number})", note, panels)
         figure.savefig(study.output(f"curves_figure_{number}", args, ".png"), dpi=150)
-    study.write(table_of_patches(ours), "curves", f"{TITLE}\n{study.cost(results)}", args)
+    study.write(table_of_patches(ours), "curves", f"{TITLE}\n{study.describe_cost(results)}", args)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def table_of_images(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFra
 def main() -> None:
     args = study.options(__doc__)
     results = study.train_runs(RUNS, args)
-    title = f"PSNR of every image in dB (ECCV, Tables 1 and 2). {study.cost(results)}"
+    title = f"PSNR of every image in dB (ECCV, Tables 1 and 2). {study.describe_cost(results)}"
     study.write(table_of_images(results), "eccv_tables", title, args)
 
 

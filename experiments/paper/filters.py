@@ -19,7 +19,7 @@ COLUMNS = 8
 
 
 def mosaic(kernel: np.ndarray) -> np.ndarray:
-    """(f, f, in, out) to a uint8 (H, W) picture of the filters of the first input channel."""
+    """A uint8 (H, W) picture of the filters (f, f, in, out) of the first input channel."""
     filters = kernel[:, :, 0].transpose(2, 0, 1)
     filters = filters[np.argsort(-filters.var(axis=(1, 2)))]
     low = filters.min(axis=(1, 2), keepdims=True)

@@ -2,7 +2,7 @@
 
     python -m experiments.paper.picture experiments/results/before_bicubic_srcnn.png
 
-Part of the photograph of a cat that ships with scikit-image (public domain, CC0).
+It shows part of the photograph of a cat that ships with scikit-image (public domain, CC0).
 """
 
 import argparse
@@ -16,8 +16,8 @@ from srcnn_jax.upscale import upscale
 
 SCALE = 3
 TOP, LEFT, SIZE = 66, 120, 132  # the part of the photograph that is shown
-ZOOM = 3  # shown at so many pixels to one, so that a reader sees them
-BAR = 30  # pixels, the caption
+ZOOM = 3  # pixels of the sheet for one of the image, so that a reader sees them
+BAR = 30  # pixels; the height of the caption
 
 
 def main() -> None:

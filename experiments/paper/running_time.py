@@ -2,11 +2,11 @@
 
     python -m experiments.paper.running_time WORKDIR --budget=short
 
-Ours are 9-1-5, 9-3-5 and 9-5-5 of `filter_sizes` in the same WORKDIR, timed on this machine, where
-they take turns: for each image the median over some rounds, of these the mean over the images. The
-picture has the time of the whole way from the small image, bicubic enlargement (in NumPy) included;
-the table has the network's own, too. The paper does not say what its times include; they are of C++
-on an Intel CPU of 3.10 GHz.
+Our networks are 9-1-5, 9-3-5 and 9-5-5 of `filter_sizes` in the same WORKDIR. They take turns on
+this machine. A time is the median over some rounds for each image, and the mean of that over the
+images. The picture has the time of the whole way from the small image, bicubic enlargement (in
+NumPy) included. The table has the network's own time, too. The paper does not say what its times
+include; they are of C++ on an Intel CPU of 3.10 GHz.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def measure(
     images: Sequence[evaluate.TestImage],
     rounds: int = ROUNDS,
 ) -> tuple[dict[str, float], float]:
-    """Seconds for an image of each network and of 'bicubic', and the machine's GF/s.
+    """Times an image by each network and by 'bicubic'; returns seconds, and the machine's GF/s.
 
     Args:
       networks: by name.
-      images: of a test set, enlarged by SCALE.
-      rounds: how often each restores every image, after once to compile.
+      images: a test set, enlarged by SCALE.
+      rounds: timed passes over all images; one more pass before compiles.
     """
     from srcnn_jax.predict import predict
 
@@ -129,8 +129,8 @@ def table_of_seconds(psnr: Mapping[str, float], seconds: Mapping[str, float]) ->
     """A row for each network.
 
     Args:
-      psnr: ours by network.
-      seconds: of `measure`.
+      psnr: our PSNR in dB by network.
+      seconds: as `measure` returns them.
     """
     import pandas as pd
 
@@ -177,7 +177,7 @@ def main() -> None:
     figure = plot(ours, f"ours, with bicubic: {machine}; the paper: C++, Intel CPU, 3.10 GHz")
     figure.savefig(study.output("running_time", args, ".png"), dpi=150)
     title = "PSNR on Set14, x3, and seconds for an image (TPAMI, figure 12). "
-    title += f"Ours: {machine}. {study.cost(results)}"
+    title += f"Ours: {machine}. {study.describe_cost(results)}"
     study.write(table_of_seconds(psnr, seconds), "running_time", title, args)
 
 

@@ -39,12 +39,12 @@ STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: th
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One network to train.
+    """One network to train, with any seed.
 
     Attributes:
-      name: of its folder; no other run has it.
-      words: of `configs/default.py`, without `paper`.
-      fields: those of the config that differ from the default.
+      name: the name of its folder; no other run has it.
+      words: the words of `configs/default.py`, without `paper`.
+      fields: the config's fields that differ from the default.
       start: the run whose weights it starts from, if any.
     """
 
@@ -83,14 +83,14 @@ class Result:
         return {"scale": self.scale, "datasets": chosen}
 
     def over_valid_region(self) -> float:
-        """Mean PSNR on the watched test set as the paper's curves have it, in dB; or exits."""
-        looks = [line["psnr_valid"] for line in read_metrics(self.folder) if "psnr_valid" in line]
-        if not looks:
+        """Mean PSNR in dB on the validation set as the paper's curves have it; or exits."""
+        found = [line["psnr_valid"] for line in read_metrics(self.folder) if "psnr_valid" in line]
+        if not found:
             sys.exit(
                 f"error: {self.folder} was trained by a version that did not measure PSNR over the "
                 "valid region: delete the folder to train it again"
             )
-        return looks[-1]
+        return found[-1]
 
 
 def network(sizes: str = "9-1-5", features: str = "64-32", words: str = "x3") -> Run:
@@ -110,7 +110,7 @@ def variant(
 
 
 def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
-    """Reads the command line that all studies have; `seeds` is the default of --seeds."""
+    """Reads the command line of a study; `seeds` is the default of --seeds."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -150,11 +150,11 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
 def train_runs(runs: Mapping[Any, Run], args: argparse.Namespace) -> dict[Any, list[Result]]:
     """Trains every run with every seed, `args.workers` at a time.
 
-    Exits with one line if one fails, or at Ctrl-C; those at work are waited for.
+    It exits with one line if a training fails, or at Ctrl-C, and waits for those that have begun.
 
     Args:
       runs: by their names in the table.
-      args: of `options`.
+      args: the command line, as `options` returns it.
 
     Returns:
       The results by the same names, one for each seed.
@@ -178,7 +178,7 @@ def train_runs(runs: Mapping[Any, Run], args: argparse.Namespace) -> dict[Any, l
     try:
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
-    except KeyboardInterrupt:  # the trainings had it from the terminal, too
+    except KeyboardInterrupt:  # the terminal sent it to the trainings, too
         print("\nstopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     return {label: [finished[seed, label] for seed in range(args.seeds)] for label in runs}
@@ -266,7 +266,7 @@ def read_result(folder: pathlib.Path) -> Result:
 
 
 def _seconds(folder: pathlib.Path, batch_size: int) -> float:
-    """Seconds of training, with what its first dispatch took to compile."""
+    """Seconds of training; the first dispatch includes compiling."""
     seconds, before = 0.0, 0
     for line in read_metrics(folder):
         if "patches_per_second" in line:
@@ -343,8 +343,8 @@ def main(
     write(frame, name, title, args)
 
 
-def cost(results: Mapping[Any, Sequence[Result]]) -> str:
-    """A sentence for tables without columns for it: what training took."""
+def describe_cost(results: Mapping[Any, Sequence[Result]]) -> str:
+    """What training took, in a sentence for tables without such columns."""
     runs = [result for seeds in results.values() for result in seeds]
     patches = " or ".join(f"{count:,}" for count in sorted({result.patches for result in runs}))
     seconds = [result.seconds for result in runs]
@@ -355,7 +355,7 @@ def cost(results: Mapping[Any, Sequence[Result]]) -> str:
 
 
 def output(name: str, args: argparse.Namespace, suffix: str) -> pathlib.Path:
-    """Where a study writes a table or a figure; makes the folder."""
+    """The path of a study's table or figure; makes the folder."""
     args.workdir.mkdir(parents=True, exist_ok=True)
     return args.workdir / f"{name}_{args.recipe}_{args.budget}{suffix}"
 

@@ -56,7 +56,7 @@ def colour_psnr(restored: np.ndarray, pixels: np.ndarray, scale: int = SCALE) ->
     Args:
       restored: float (H, W, 3), YCbCr in 0..1.
       pixels: uint8 (H, W, 3), RGB: the original.
-      scale: pixels that are shaved off every side.
+      scale: number of pixels to shave off every side.
     """
     from srcnn_jax import metrics
     from srcnn_jax.input_pipeline import to_planes
@@ -87,7 +87,7 @@ def restore(network: weights.Network | None, pixels: np.ndarray, scale: int = SC
 
 
 def measure(network: weights.Network | None, test: datasets.Dataset) -> list[float]:
-    """Means of `colour_psnr` over a test set of colour images."""
+    """The means of `colour_psnr` over a test set of colour images."""
     cut = [image.modcrop(pixels, SCALE) for _, pixels in test.images]
     return np.mean([colour_psnr(restore(network, x), x) for x in cut], axis=0).tolist()
 

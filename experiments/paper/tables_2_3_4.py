@@ -69,7 +69,7 @@ def table_of_means(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFram
 def main() -> None:
     args = study.options(__doc__)
     results = study.train_runs(RUNS, args)
-    title = f"Mean results (TPAMI, Tables 2, 3, 4). {study.cost(results)}"
+    title = f"Mean results (TPAMI, Tables 2, 3, 4). {study.describe_cost(results)}"
     study.write(table_of_means(results), "tables_2_3_4", title, args)
 
 

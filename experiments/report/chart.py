@@ -22,7 +22,7 @@ COLOURS = 7  # of the curves, in page.css
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """PSNR in dB over patches, and how it is drawn: 'ours', 'valid' or 'paper'."""
+    """PSNR in dB over patches; `kind` says how it is drawn: 'ours', 'valid' or 'paper'."""
 
     label: str
     kind: str
@@ -31,13 +31,13 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """What the page draws, in the units of a WIDTH x HEIGHT drawing.
+    """What the page draws, in the units of a drawing of WIDTH x HEIGHT.
 
     Attributes:
-      title: what is measured on what.
+      title: the test set and its scale.
       lines: (label, kind, number of its colour, its points) of each curve.
       x_ticks, y_ticks: (position, text).
-      bicubic: height of the line of bicubic interpolation.
+      bicubic: the height of the line of bicubic interpolation.
     """
 
     title: str
@@ -48,11 +48,11 @@ class Chart:
 
 
 def draw(title: str, curves: Sequence[Curve], bicubic: float) -> Chart:
-    """Places curves on the axes; what is more than 1 dB below bicubic is cut off.
+    """Puts curves on the axes; points more than 1 dB below bicubic are cut off.
 
     Args:
-      title: of the chart.
-      curves: with points of positive patches; at least one point in all.
+      title: the title of the chart.
+      curves: their points have positive patches; there is at least one point in all.
       bicubic: PSNR of bicubic interpolation, drawn as a line.
     """
     from matplotlib.ticker import MaxNLocator
@@ -91,7 +91,7 @@ def draw(title: str, curves: Sequence[Curve], bicubic: float) -> Chart:
 
 
 def _powers(first: float, last: float) -> list[tuple[float, str]]:
-    """Ticks between two numbers: powers of ten, and 2 and 5 times them if these are few."""
+    """Ticks between two numbers: powers of ten; if these are few, also 2 and 5 times a power."""
     exponents = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
     few = math.log10(last / first) < 2
     return [

@@ -1,6 +1,6 @@
 "use strict";
 
-// Of each viewer: two pictures lie on each other, and the right one is clipped at the divider.
+// A viewer has two pictures, one on top of the other. The right one is clipped at the divider.
 function start(viewer) {
   const stage = viewer.querySelector(".stage");
   const scroll = viewer.querySelector(".scroll");
@@ -26,7 +26,7 @@ function start(viewer) {
     stage.style.top = back(box.top + scrollY);
   }
 
-  // Width and height of what is seen of the picture: not rounded, and without scrollbars.
+  // Width and height of the visible part of the picture, not rounded and without scrollbars.
   function seen() {
     const box = scroll.getBoundingClientRect();
     return [

@@ -16,7 +16,8 @@ and the points, in one of three ways:
     space(trial) and SEARCH = 60         60 points, each drawn by Optuna's TPE from what it knows;
                                          START = [{parameter: value, ...}, ...] come first
 
-Names in capitals are the sweep's, so that a typing error is found; write your own small.
+Names in capitals belong to the sweep, so that a typing error is found. Write names of your own in
+small letters.
 """
 
 import concurrent.futures
@@ -50,7 +51,7 @@ class Task:
     Attributes:
       key: its name; no other task of the sweep has it.
       params: the point; None if Optuna is to draw it.
-      seeds: of its runs, one after the other.
+      seeds: one for each of its runs, which come one after the other.
     """
 
     key: str
@@ -63,15 +64,16 @@ class Sweep:
     """A sweep that has been read.
 
     Attributes:
-      name: of the file, and of the Optuna study.
+      name: the file's name without '.py'; the Optuna study has it, too.
       config_file: what main's --config gets.
-      config: that config with `fixed`.
+      config: the config of `config_file`, with `fixed`.
       fixed: fields that all trials set.
-      dataset, metric: what is maximised; without a dataset, on the one that training watches.
-      space: the fields of an Optuna trial.
-      points: parameters of the points of a grid or a random sweep, of a search some examples.
+      dataset: the test set whose score is maximised; None stands for the validation set.
+      metric: the score that is maximised.
+      space: a function from an Optuna trial to the fields of its point.
+      points: the parameters of all points; a search has some examples here.
       searching: whether Optuna draws the points.
-      tasks: all there is to do.
+      tasks: all that is to be done.
     """
 
     name: str
@@ -144,7 +146,7 @@ def _read(path: pathlib.Path) -> Sweep:
         drawn = [*first, *[None] * (own[way] - len(first))]
         tasks = [Task(f"trial {index}", params, seeds) for index, params in enumerate(drawn)]
     else:
-        # Seed by seed, so that a sweep that is stopped early has every point once.
+        # Tasks go seed by seed, so that a sweep that is stopped early has every point once.
         tasks = [
             Task(trial_name(space(optuna.trial.FixedTrial(point)), seed), point, (seed,))
             for seed in seeds
@@ -223,7 +225,7 @@ def trial_name(fields: Mapping[str, Any], seed: int | None = None) -> str:
 
 
 def short(field: str, fields: Mapping[str, Any]) -> str:
-    """The last word of a field's name, or of each that vary together, if no other has it."""
+    """The last word of a field's name, if no other field ends in it; one for each if coupled."""
 
     def last(name: str) -> str:
         return ",".join(part.rpartition(".")[2] for part in name.split(","))
@@ -275,7 +277,11 @@ def _combinations(grid: Any) -> list[dict[str, Any]]:
 
 
 def _draw(space: Callable, count: int, needed: bool) -> list[dict[str, Any]]:
-    """Different points, drawn at random but always the same; fewer if not so many are needed."""
+    """Draws different points at random, the same ones every time.
+
+    Raises:
+      ValueError: if `space` fails, or if all `count` points are needed and it has fewer.
+    """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     points: dict[str, dict[str, Any]] = {}
     for _ in range(20 * count):
@@ -295,7 +301,7 @@ def _draw(space: Callable, count: int, needed: bool) -> list[dict[str, Any]]:
 
 
 def _starts(space: Callable, starts: Any, count: int) -> list[dict[str, Any]]:
-    """The points that a search begins with: each says every parameter of the space."""
+    """The points that a search begins with; each must have every parameter of the space."""
     if not isinstance(starts, (list, tuple)) or not all(isinstance(s, Mapping) for s in starts):
         raise ValueError(f"START is [{{parameter: value, ...}}, ...], not {starts!r}")
     if len(starts) > count:
@@ -323,7 +329,7 @@ def _check(sweep: Sweep) -> None:
         for field in fields.keys() & sweep.fixed.keys():
             raise ValueError(f"{field} is a field of the sweep, and cannot be fixed by FIELDS too")
         configs.append(set_fields(sweep.config, fields))
-    # In a process of its own, so that no worker keeps TensorFlow in its memory.
+    # The check has a process of its own, so that no worker keeps TensorFlow in its memory.
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         dicts = [config.to_dict() for config in configs]
@@ -348,5 +354,5 @@ def _check_configs(dicts: list[dict[str, Any]], dataset: str | None, metric: str
             raise ValueError(
                 f"METRIC is on {dataset!r}, and eval.datasets is {config.eval.datasets!r}"
             )
-        config.train.devices = 0  # those of the machine that will train it are not known here
+        config.train.devices = 0  # the machine that will train it may have others
         train.check_config(config)

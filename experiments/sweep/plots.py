@@ -1,4 +1,4 @@
-"""The pictures of a sweep."""
+"""The plots of a sweep."""
 
 import pathlib
 import statistics
@@ -13,20 +13,20 @@ from matplotlib.ticker import LogLocator, NullFormatter
 BLUE, GREY = "#1f5fa8", "#8a8f98"
 
 
-def cost(
+def plot_cost(
     points: Sequence[tuple[int, Sequence[float]]],
     names: Sequence[str],
     front: Sequence[int],
     title: str,
     path: pathlib.Path,
 ) -> None:
-    """The metric over the multiply-adds of a pixel, the Pareto front marked.
+    """Plots the metric over the multiply-adds of a pixel, and marks the Pareto front.
 
     Args:
       points: (multiply-adds, the metric of each seed).
-      names: of the points.
-      front: which of them are on the front, by rising cost.
-      title: what the metric is.
+      names: the names of the points.
+      front: the indices of the points on the front, by rising cost.
+      title: the name of the metric.
       path: file to write.
     """
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
@@ -43,9 +43,9 @@ def cost(
         label="Pareto front",
     )
     for number, index in enumerate(front, 1):
-        place = (points[index][0], means[index])
-        # Above and left of a front there is nothing; names would overlap all the same.
-        axes.annotate(str(number), place, (-5, 4), textcoords="offset points", ha="right")
+        position = (points[index][0], means[index])
+        # The area above and left of a front is empty, but names would overlap there, too.
+        axes.annotate(str(number), position, (-5, 4), textcoords="offset points", ha="right")
         axes.plot([], [], " ", label=f"{number}  {names[index]}")
     if max(adds for adds, _ in points) > 3 * min(adds for adds, _ in points):
         axes.set_xscale("log")
@@ -61,8 +61,8 @@ def cost(
     plt.close(figure)
 
 
-def importance(shares: Mapping[str, float], title: str, path: pathlib.Path) -> None:
-    """The share of each parameter, the largest at the top."""
+def plot_importance(shares: Mapping[str, float], title: str, path: pathlib.Path) -> None:
+    """Plots the share of each parameter, the largest at the top."""
     names = sorted(shares, key=lambda name: shares[name])
     height = 1.2 + 0.4 * len(names)
     figure, axes = plt.subplots(figsize=(6, height), layout="constrained")

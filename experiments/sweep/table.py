@@ -16,12 +16,12 @@ from experiments.sweep.trials import by_task
 
 
 def rows(study: optuna.Study) -> list[dict[str, Any]]:
-    """A row for each point, the best first, those without a result last.
+    """A row for each point that has begun: the best first, those without a result last.
 
     Returns:
       {'fields': text by field, 'params', 'multiply_adds', 'seeds', 'values': one for each seed,
-      'seconds': of a run on average, 'front': its place on the Pareto front if it is there,
-      'notes': what went otherwise}. A point that has not begun is not there.
+      'seconds': the mean of a run, 'front': the rank on the Pareto front or None, 'notes': what
+      failed, was pruned or is not finished}.
     """
     points: dict[tuple, dict[str, Any]] = {}
     for trials in by_task(study).values():
@@ -59,13 +59,13 @@ def rows(study: optuna.Study) -> list[dict[str, Any]]:
         row["seconds"] /= max(1, len(row["values"]))
     scored = [row for row in points.values() if row["values"]]
     front = pareto([(row["multiply_adds"], _mean(row)) for row in scored])
-    for place, index in enumerate(front):
-        scored[index]["front"] = place
+    for rank, index in enumerate(front):
+        scored[index]["front"] = rank
     return sorted(points.values(), key=lambda row: -_mean(row))
 
 
 def _telling(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that says how a task stands, if it has begun."""
+    """The trial that tells the state of a task, or None if none has begun."""
     for states in ((TrialState.COMPLETE,), (TrialState.PRUNED,), (TrialState.RUNNING,)):
         for trial in trials:
             if trial.state in states:
@@ -79,10 +79,12 @@ def _mean(row: Mapping[str, Any]) -> float:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (cost, value) no other point beats: at most as dear and better, or cheaper and as good.
+    """Finds the points (cost, value) that no other beats.
+
+    A point beats another if it is better and not dearer, or cheaper and as good.
 
     Returns:
-      Indices, by rising cost; of equals the first.
+      Indices, by rising cost; the first one of equal points.
     """
     front: list[int] = []
     for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):
@@ -125,15 +127,15 @@ def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
         names = [" ".join(row["fields"].values()).replace(",", "-") for row in scored]
         front = [index for index, row in enumerate(scored) if row["front"] is not None]
         front.sort(key=lambda index: scored[index]["front"])
-        plots.cost(points, names, front, sweep.title(), workdir / "cost.png")
+        plots.plot_cost(points, names, front, sweep.title(), workdir / "cost.png")
         shares = importances(study)
         if shares:
-            plots.importance(shares, sweep.title(), workdir / "importance.png")
+            plots.plot_importance(shares, sweep.title(), workdir / "importance.png")
     return markdown
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Share of each parameter in the spread of the results (fANOVA); empty if too few are in."""
+    """The share of each parameter in the spread of the results (fANOVA); empty if they are few."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     seen: dict[str, set] = {}
     for trial in trials:
@@ -149,9 +151,9 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def write_best(sweep: Sweep, study: optuna.Study, path: pathlib.Path) -> str:
-    """Writes the config of the best point as a file for main's --config; returns what it is.
+    """Writes the config of the best point as a file for main's --config; returns its description.
 
-    A point with runs missing is taken only if all have some missing.
+    A point with missing runs is taken only if every point misses some.
 
     Raises:
       ValueError: if no trial is complete.

@@ -74,7 +74,7 @@ def create_run(
     return TrialRun(training, set_fields(sweep.config, fields_and_seed))
 
 
-def train(
+def train_run(
     run: TrialRun,
     beat: Callable[[], None],
     report: Callable[[int, float], None] | None = None,
@@ -223,7 +223,7 @@ def _objective(worker: Worker, trial: optuna.Trial) -> float:
     beat = _beating(worker, trial)
     values, seconds = [], 0.0
     for run in runs:
-        train(run, beat, report if worker.prune and run is runs[0] else None)
+        train_run(run, beat, report if worker.prune and run is runs[0] else None)
         check_same_config(run.folder, run.config)
         result = paper_study.read_result(run.folder)
         values.append(_value(sweep, result))

@@ -112,7 +112,7 @@ def test_what_training_took(tmp_path):
     longer = dataclasses.replace(result, seconds=61.4, patches=2_000_000)
     shorter = dataclasses.replace(result, seconds=9.6, patches=2_000_000)
     expected = "2 trainings of 2,000,000 patches, 10 to 61 seconds each."
-    assert study.cost({"a": [longer], "b": [shorter]}) == expected
+    assert study.describe_cost({"a": [longer], "b": [shorter]}) == expected
 
 
 def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
@@ -209,3 +209,10 @@ def test_a_run_without_psnr_over_the_valid_region_is_one_line(tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 20, "psnr": 32.5}\n')
     with pytest.raises(SystemExit, match="delete the folder to train it again"):
         result.over_valid_region()
+
+
+def test_the_folder_of_the_data_sets_goes_to_every_training(tmp_path):
+    run = study.variant(study.network(), "second", start=study.network())
+    training = study.training(run, 0, arguments(tmp_path, data_dir="somewhere"))
+    assert "--data_dir=somewhere" in training.command()
+    assert training.weights == tmp_path / "default_smoke" / f"{study.network().name}_0"

@@ -4,6 +4,7 @@ import runpy
 import subprocess
 import sys
 
+import ml_collections
 import pytest
 from made_sweeps import GRID, ROOT, SEARCH, write
 
@@ -146,3 +147,28 @@ def test_random_points_are_always_the_same(tmp_path):
     few = text.replace("8, 64, log=True", "8, 9")
     with pytest.raises(ValueError, match="has not 6 different points, but 2"):
         file._read(write(tmp_path, few))
+
+
+def test_a_field_that_holds_a_dict_is_replaced_as_a_whole():
+    config = ml_collections.ConfigDict({"optimizer": {"options": {"momentum": 0.9}, "rate": 1.0}})
+    changed = file.set_fields(config, {"optimizer.options": {"b1": 0.8}})
+    assert changed.to_dict() == {"optimizer": {"options": {"b1": 0.8}, "rate": 1.0}}
+    assert config.optimizer.options.momentum == 0.9
+    changed = file.set_fields(config, {"optimizer.options.momentum": 0.5})
+    assert changed.optimizer.options.momentum == 0.5
+    with pytest.raises(ValueError, match=r"optimizer.options is a dict, as .*: not 'momentum=0.9'"):
+        file.set_fields(config, {"optimizer.options": "momentum=0.9"})
+    with pytest.raises(ValueError, match=r"no field 'optimizer.options.b1'"):
+        file.set_fields(config, {"optimizer.options.b1": 0.8})
+    with pytest.raises(ValueError, match=r"no field 'optimizer.rate.b1'"):
+        file.set_fields(config, {"optimizer.rate.b1": 0.8})
+    name = file.trial_name({"optimizer.options": {"b1": 0.8}, "optimizer.rates": ((".*", 1.0),)})
+    assert name == "options=__b1___0.8_,rates=___.__-_1.0_-_"
+
+
+def test_nested_values_keep_their_shape():
+    rates = (("last/.*", 0.1), (".*", 1.0))
+    config = ml_collections.ConfigDict({"rates": ((".*", 1.0),), "channels": ()})
+    changed = file.set_fields(config, {"rates": rates, "channels": (1, 2)})
+    assert (changed.rates, changed.channels) == (rates, (1, 2))
+    assert file.set_fields(changed, {"channels": ()}).channels == ()

@@ -3,7 +3,7 @@
 import pytest
 from made_sweeps import GRID, write
 
-from experiments.sweep import file, run
+from experiments.sweep import cli, file, run
 
 
 def test_the_plan(tmp_path, monkeypatch):
@@ -20,3 +20,15 @@ def test_the_plan(tmp_path, monkeypatch):
         config.model.kernel_sizes, config.train.steps = (9, f2, 5), 9000
         expected = run.STARTUP + 9 * step
         assert run.seconds_of_run(config, 150.0) == pytest.approx(expected, rel=0.2)
+
+
+def test_one_worker_gets_what_the_command_was_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = ["a.py", "--workdir=out", "--workers=3", "--prune", "--data_dir=data"]
+    args = cli.parse(given)
+    command = run.one_worker_command(args)
+    assert command[: len(run.COMMAND)] == run.COMMAND
+    assert "--data_dir=data" in command
+    assert vars(cli.parse(command[len(run.COMMAND) :])) == vars(run.one_worker(args))
+    assert run.one_worker(args).workers == 1
+    assert run.one_worker(args).sweep == tmp_path / "a.py"
