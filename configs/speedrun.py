@@ -11,7 +11,7 @@ The word after the colon is a record:
 
 Seconds are those of the whole command, from imports to the evaluation, on two cores that multiply
 matrices at 450 GF/s. PSNR is the median of three seeds. `python -m experiments.bench.speedrun`
-measures both; experiments/results/speedrun.md has the runs.
+measures both; experiments/results/bench/speedrun.md has the runs.
 """
 
 import pathlib

@@ -1,8 +1,9 @@
 """What averaging the gradient over devices costs: measured here, and by formula for other links.
 
     python -m experiments.bench.scaling            # measures, on loopback; minutes
-    python -m experiments.bench.scaling --formula  # prints the tables of results/LOG.md
+    python -m experiments.bench.scaling --formula  # prints the tables by formula
 
+The tables are in experiments/results/bench/scaling.md.
 It measures a training step of one device, and the exchange of its gradient (`parallel.mean`) by two
 and four processes with Gloo, and by two CPU devices in one process.
 """

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Our run for each curve of the paper, by panel of its figures.
-PANELS: dict[str, dict[str, study.Run]] = {
-    "4": dict(zip(("9-1-5 T91", "9-1-5 ImageNet"), training_sets.RUNS.values(), strict=True)),
-    "7": {sizes: filter_sizes.RUNS[sizes] for sizes in ("9-1-5", "9-3-5", "9-5-5")},
+PANELS: dict[str, dict[str, study.Experiment]] = {
+    "4": dict(
+        zip(("9-1-5 T91", "9-1-5 ImageNet"), training_sets.EXPERIMENTS.values(), strict=True)
+    ),
+    "7": {sizes: filter_sizes.EXPERIMENTS[sizes] for sizes in ("9-1-5", "9-3-5", "9-5-5")},
     **{
-        panel: {network: depth.RUNS[network] for network in networks}
+        panel: {network: depth.EXPERIMENTS[network] for network in networks}
         for panel, networks in {
             "8a": ("9-1-5", "9-1-1-5 n22=16"),
             "8b": ("9-3-5", "9-3-1-5"),
@@ -41,7 +43,7 @@ PANELS: dict[str, dict[str, study.Run]] = {
         }.items()
     },
 }
-RUNS = {run.name: run for panel in PANELS.values() for run in panel.values()}
+EXPERIMENTS = {run.name: run for panel in PANELS.values() for run in panel.values()}
 FIGURES = {  # title, the paper's training set, and ours
     "4": ("Training sets, 9-1-5", "T91 and ImageNet", "T91 and BSDS500"),
     "7": ("Filter sizes", "ImageNet", "T91"),
@@ -167,7 +169,7 @@ def table_of_patches(ours: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def main() -> None:
     args = study.options(__doc__)
-    results = study.train_runs(RUNS, args)
+    results = study.train_runs(EXPERIMENTS, args)
     try:
         ours = {name: our_curve([each.folder for each in seeds]) for name, seeds in results.items()}
     except ValueError as error:

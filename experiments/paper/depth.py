@@ -26,17 +26,17 @@ PUBLISHED: dict[str, float | None] = {
 MIDDLE = {"9-1-1-5 n22=32": "-32", "9-1-1-1-5 n22=32 n23=16": "-32-16"}  # n22, n23
 
 
-def _run(name: str) -> study.Run:
+def _run(name: str) -> study.Experiment:
     sizes = name.split()[0]
     return study.network(sizes, "64-32" + MIDDLE.get(name, "-16" * (sizes.count("-") - 2)))
 
 
-RUNS = {name: _run(name) for name in PUBLISHED}
+EXPERIMENTS = {name: _run(name) for name in PUBLISHED}
 
 
 def main() -> None:
     over_valid_region = study.Result.over_valid_region
-    study.main(RUNS, PUBLISHED, "depth", TITLE, __doc__, seeds=1, psnr_of=over_valid_region)
+    study.main(EXPERIMENTS, PUBLISHED, "depth", TITLE, __doc__, seeds=1, psnr_of=over_valid_region)
 
 
 if __name__ == "__main__":

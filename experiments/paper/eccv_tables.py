@@ -14,7 +14,7 @@ from srcnn_jax import paper
 if TYPE_CHECKING:
     import pandas as pd
 
-RUNS = {scale: tables_2_3_4.RUNS["9-1-5", scale] for scale in (2, 3, 4)}
+EXPERIMENTS = {scale: tables_2_3_4.EXPERIMENTS["9-1-5", scale] for scale in (2, 3, 4)}
 
 
 def table_of_images(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def table_of_images(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFra
 
 def main() -> None:
     args = study.options(__doc__)
-    results = study.train_runs(RUNS, args)
+    results = study.train_runs(EXPERIMENTS, args)
     title = f"PSNR of every image in dB (ECCV, Tables 1 and 2). {study.describe_cost(results)}"
     study.write(table_of_images(results), "eccv_tables", title, args)
 

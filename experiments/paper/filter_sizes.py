@@ -14,12 +14,12 @@ PUBLISHED: dict[str, float | None] = {
     "9-3-5": 32.66,
     "9-5-5": 32.75,
 }
-RUNS = {sizes: study.network(sizes) for sizes in PUBLISHED}
+EXPERIMENTS = {sizes: study.network(sizes) for sizes in PUBLISHED}
 
 
 def main() -> None:
     title = "Filter sizes f1-f2-f3, Set5 x3 (TPAMI, 4.3.2)"
-    study.main(RUNS, PUBLISHED, "filter_sizes", title, __doc__)
+    study.main(EXPERIMENTS, PUBLISHED, "filter_sizes", title, __doc__)
 
 
 if __name__ == "__main__":

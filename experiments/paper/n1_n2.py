@@ -7,12 +7,12 @@ from experiments.paper import study
 
 # PSNR after 8e8 patches of ImageNet.
 PUBLISHED: dict[str, float | None] = {"128-64": 32.60, "64-32": 32.52, "32-16": 32.26}
-RUNS = {filters: study.network("9-1-5", filters) for filters in PUBLISHED}
+EXPERIMENTS = {filters: study.network("9-1-5", filters) for filters in PUBLISHED}
 
 
 def main() -> None:
     title = "Number of filters n1-n2, 9-1-5, Set5 x3 (TPAMI, Table 1)"
-    study.main(RUNS, PUBLISHED, "n1_n2", title, __doc__)
+    study.main(EXPERIMENTS, PUBLISHED, "n1_n2", title, __doc__)
 
 
 if __name__ == "__main__":

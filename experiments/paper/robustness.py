@@ -19,7 +19,7 @@ NETWORKS = (
     ("9-3-1-5", "64-32-16"),
     ("9-1-1-1-5", "64-32-32-16"),
 )
-RUNS = {
+EXPERIMENTS = {
     f"{sizes}, {filters}, {padding}": study.network(sizes, filters, f"x3,{padding}")
     for sizes, filters in NETWORKS
     for padding in ("same", "valid")
@@ -28,7 +28,7 @@ RUNS = {
 
 def main() -> None:
     title = "Other shapes, from the defaults, Set5 x3"
-    study.main(RUNS, {}, "robustness", title, __doc__, seeds=1)
+    study.main(EXPERIMENTS, {}, "robustness", title, __doc__, seeds=1)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,11 @@ PUBLISHED = {  # read off the vector figure
     "9-5-5": Point(29.30, 2.78),
     "A+": Point(29.13, 0.97),
 }
-RUNS = {sizes: filter_sizes.RUNS[sizes] for sizes in PUBLISHED if sizes in filter_sizes.RUNS}
+EXPERIMENTS = {
+    sizes: filter_sizes.EXPERIMENTS[sizes]
+    for sizes in PUBLISHED
+    if sizes in filter_sizes.EXPERIMENTS
+}
 
 
 def measure(
@@ -93,7 +97,7 @@ def plot(ours: Mapping[str, Point], note: str) -> Figure:
     title = f"Running time (TPAMI, figure 12)\n{note}"
     figure.suptitle(title, x=0.01, ha="left", size="medium", linespacing=1.5)
     ax = figure.subplots()
-    srcnn = {name: point for name, point in PUBLISHED.items() if name in RUNS}
+    srcnn = {name: point for name, point in PUBLISHED.items() if name in EXPERIMENTS}
     for points, label, marker, colour in (
         (ours, "SRCNN, ours", "o-", "C0"),
         (srcnn, "SRCNN, paper", "s--", "0.35"),
@@ -162,7 +166,7 @@ def main() -> None:
     from srcnn_jax import evaluate  # after the flags: they load JAX
     from srcnn_jax.parallel import available_cores
 
-    results = study.train_runs(RUNS, args)
+    results = study.train_runs(EXPERIMENTS, args)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}
     dataset = datasets.load("set14", data_dir=args.data_dir or None)
     images = evaluate.create_test_images(dataset, SCALE, "y")

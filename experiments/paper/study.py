@@ -1,9 +1,9 @@
 """What the scripts for the paper's tables and figures share: train what is missing, write tables.
 
-A study is a plain table of `Run`s and a function that turns their results into another. Finished
-runs are not trained again, unfinished ones go on from their checkpoint. A run's folder tells what
-is trained, not for which study, so that studies with the same WORKDIR share what they have in
-common.
+A study is a table of `Experiment`s and a function that turns their results into a table of numbers.
+A run is an experiment with one seed. Finished runs are not trained again, and unfinished ones go on
+from their checkpoint. A run's folder tells what is trained, not for which study, so that studies
+with the same WORKDIR share what they have in common.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: th
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Experiment:
     """One network to train, with any seed.
 
     Attributes:
-      name: the name of its folder; no other run has it.
+      name: the name of its folders; no other experiment has it.
       words: the words of `configs/default.py`, without `paper`.
       fields: the config's fields that differ from the default.
-      start: the run whose weights it starts from, if any.
+      start: the experiment whose weights it starts from, if any.
     """
 
     name: str
     words: str = "x3"
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    start: Run | None = None
+    start: Experiment | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A finished run.
+    """A finished run: an experiment with one seed.
 
     Attributes:
       folder: its workdir.
@@ -93,20 +93,28 @@ class Result:
         return found[-1]
 
 
-def network(sizes: str = "9-1-5", features: str = "64-32", words: str = "x3") -> Run:
-    """The run of an architecture: filter sizes f1-f2-f3, filters n1-n2, and the config's words."""
+def network(sizes: str = "9-1-5", features: str = "64-32", words: str = "x3") -> Experiment:
+    """An architecture of filter sizes f1-f2-f3 and filters n1-n2, with the words of the config."""
     fields = {
         "model.kernel_sizes": tuple(map(int, sizes.split("-"))),
         "model.features": tuple(map(int, features.split("-"))),
     }
-    return Run(f"{words.replace(',', '_')}_{sizes}_{features}", words, fields)
+    return Experiment(f"{words.replace(',', '_')}_{sizes}_{features}", words, fields)
 
 
 def variant(
-    run: Run, name: str, fields: Mapping[str, Any] | None = None, start: Run | None = None
-) -> Run:
-    """A run with other fields or another start; `name` is added to its name."""
-    return Run(f"{run.name}_{name}", run.words, {**run.fields, **(fields or {})}, start)
+    experiment: Experiment,
+    name: str,
+    fields: Mapping[str, Any] | None = None,
+    start: Experiment | None = None,
+) -> Experiment:
+    """An experiment with other fields or another start; `name` is added to its name."""
+    return Experiment(
+        f"{experiment.name}_{name}",
+        experiment.words,
+        {**experiment.fields, **(fields or {})},
+        start,
+    )
 
 
 def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
@@ -147,19 +155,21 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     return args
 
 
-def train_runs(runs: Mapping[Any, Run], args: argparse.Namespace) -> dict[Any, list[Result]]:
-    """Trains every run with every seed, `args.workers` at a time.
+def train_runs(
+    experiments: Mapping[Any, Experiment], args: argparse.Namespace
+) -> dict[Any, list[Result]]:
+    """Trains every experiment with every seed, `args.workers` at a time.
 
     It exits with one line if a training fails, or at Ctrl-C, and waits for those that have begun.
 
     Args:
-      runs: by their names in the table.
+      experiments: by their names in the table.
       args: the command line, as `options` returns it.
 
     Returns:
       The results by the same names, one for each seed.
     """
-    _check_data(runs.values(), args)
+    _check_data(experiments.values(), args)
     count, gpus = args.workers, runner.list_gpus()
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(count):
@@ -170,18 +180,18 @@ def train_runs(runs: Mapping[Any, Run], args: argparse.Namespace) -> dict[Any, l
         index = free.get()
         try:
             with runner.share(index, count, gpus) as environment:
-                return _train(runs[label], seed, args, environment)
+                return _train(experiments[label], seed, args, environment)
         finally:
             free.put(index)
 
-    tasks = [(seed, label) for seed in range(args.seeds) for label in runs]
+    tasks = [(seed, label) for seed in range(args.seeds) for label in experiments]
     try:
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
     except KeyboardInterrupt:  # the terminal sent it to the trainings, too
         print("\nstopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
-    return {label: [finished[seed, label] for seed in range(args.seeds)] for label in runs}
+    return {label: [finished[seed, label] for seed in range(args.seeds)] for label in experiments}
 
 
 def settings(args: argparse.Namespace) -> dict[str, str]:
@@ -189,13 +199,13 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
     return dict(text.split("=", 1) for text in args.set)
 
 
-def _check_data(runs: Iterable[Run], args: argparse.Namespace) -> None:
+def _check_data(experiments: Iterable[Experiment], args: argparse.Namespace) -> None:
     """Exits with one line if data are missing that an unfinished run needs."""
     needed = set()
-    for run in runs:
-        if not all(training(run, seed, args).finished for seed in range(args.seeds)):
-            config = default.get_config(run.words)
-            own = {**run.fields, **settings(args)}
+    for experiment in experiments:
+        if not all(training(experiment, seed, args).finished for seed in range(args.seeds)):
+            config = default.get_config(experiment.words)
+            own = {**experiment.fields, **settings(args)}
             needed.add(
                 (
                     own.get("data.train", config.data.train),
@@ -209,33 +219,35 @@ def _check_data(runs: Iterable[Run], args: argparse.Namespace) -> None:
             sys.exit(f"error: {error}")
 
 
-def training(run: Run, seed: int, args: argparse.Namespace) -> runner.Training:
-    """What trains a run with a seed."""
-    fields = {"seed": seed, **run.fields}
+def training(experiment: Experiment, seed: int, args: argparse.Namespace) -> runner.Training:
+    """What trains an experiment with a seed."""
+    fields = {"seed": seed, **experiment.fields}
     steps = STEPS[args.recipe, args.budget]
     if steps is not None:
         fields["train.steps"] = steps
         for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
             fields[field] = max(20, steps // 400 * 20)
-    words = f"{run.words},paper" if args.recipe == "paper" else run.words
+    words = f"{experiment.words},paper" if args.recipe == "paper" else experiment.words
     return runner.Training(
         config=f"configs/default.py:{words}",
-        folder=args.workdir / f"{args.recipe}_{args.budget}" / f"{run.name}_{seed}",
+        folder=args.workdir / f"{args.recipe}_{args.budget}" / f"{experiment.name}_{seed}",
         fields=fields | settings(args),
-        weights=training(run.start, seed, args).folder if run.start else None,
+        weights=training(experiment.start, seed, args).folder if experiment.start else None,
         data_dir=args.data_dir,
     )
 
 
-def _train(run: Run, seed: int, args: argparse.Namespace, environment: Mapping[str, str]) -> Result:
-    before = _train(run.start, seed, args, environment) if run.start else None
-    wanted = training(run, seed, args)
-    print(f"{run.name}, seed {seed}: {wanted.folder}", file=sys.stderr, flush=True)
+def _train(
+    experiment: Experiment, seed: int, args: argparse.Namespace, environment: Mapping[str, str]
+) -> Result:
+    before = _train(experiment.start, seed, args, environment) if experiment.start else None
+    wanted = training(experiment, seed, args)
+    print(f"{experiment.name}, seed {seed}: {wanted.folder}", file=sys.stderr, flush=True)
     try:
         runner.run(wanted, environment)
         result = read_result(wanted.folder)
     except runner.TrainingError as error:
-        sys.exit(f"{run.name}: {error}")
+        sys.exit(f"{experiment.name}: {error}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if before:
@@ -319,7 +331,7 @@ def compare(
 
 
 def main(
-    runs: Mapping[str, Run],
+    experiments: Mapping[str, Experiment],
     published: Mapping[str, float | None],
     name: str,
     title: str,
@@ -330,7 +342,7 @@ def main(
     """The whole of a study whose table is that of `compare`.
 
     Args:
-      runs: by their names in the table.
+      experiments: by their names in the table.
       published: the paper's PSNR in dB by the same names; empty if it has none.
       name: of the script and of the files of the table.
       title: of the table.
@@ -339,7 +351,7 @@ def main(
       psnr_of: the PSNR of a run; by default the mean over Set5.
     """
     args = options(description, seeds)
-    frame = compare(train_runs(runs, args), published, psnr_of)
+    frame = compare(train_runs(experiments, args), published, psnr_of)
     write(frame, name, title, args)
 
 

@@ -36,12 +36,12 @@ _Y = study.network()
 _YCBCR = study.variant(_Y, "ycbcr", {"data.colour": "ycbcr"})
 
 
-def _pretrained(channels: tuple[int, ...], name: str) -> study.Run:
+def _pretrained(channels: tuple[int, ...], name: str) -> study.Experiment:
     first = study.variant(_YCBCR, f"{name}_only", {"train.loss_channels": channels})
     return study.variant(_YCBCR, f"{name}_first", start=first)
 
 
-RUNS = {
+EXPERIMENTS = {
     "Y only": _Y,
     "YCbCr": _YCBCR,
     "Y pre-train": _pretrained((0,), "y"),
@@ -120,7 +120,7 @@ def table_of_colours(
 
 def main() -> None:
     args = study.options(__doc__, seeds=3)
-    results = study.train_runs(RUNS, args)
+    results = study.train_runs(EXPERIMENTS, args)
     frame = table_of_colours(results, datasets.load("set5", data_dir=args.data_dir or None))
     study.write(frame, "table_5", "Colour: PSNR in dB, 9-1-5, Set5 x3 (TPAMI, Table 5)", args)
 

@@ -21,7 +21,7 @@ SCALES = (2, 3, 4)
 NETWORKS = ("9-1-5", "9-5-5")
 
 EVALUATION = {"eval.datasets": ",".join(DATASETS), "eval.metrics": ",".join(paper.DIGITS)}
-RUNS = {
+EXPERIMENTS = {
     (sizes, scale): study.variant(study.network(sizes, words=f"x{scale}"), "all", EVALUATION)
     for scale in SCALES
     for sizes in NETWORKS
@@ -68,7 +68,7 @@ def table_of_means(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFram
 
 def main() -> None:
     args = study.options(__doc__)
-    results = study.train_runs(RUNS, args)
+    results = study.train_runs(EXPERIMENTS, args)
     title = f"Mean results (TPAMI, Tables 2, 3, 4). {study.describe_cost(results)}"
     study.write(table_of_means(results), "tables_2_3_4", title, args)
 

@@ -12,12 +12,12 @@ from experiments.paper import study
 PUBLISHED: dict[str, float | None] = {"T91": 32.39, "BSDS500 train (paper: ImageNet)": 32.52}
 _T91 = study.network()
 _LARGER = study.variant(_T91, "bsds500", {"data.train": "bsds500_train"})
-RUNS = dict(zip(PUBLISHED, (_T91, _LARGER), strict=True))
+EXPERIMENTS = dict(zip(PUBLISHED, (_T91, _LARGER), strict=True))
 
 
 def main() -> None:
     title = "Training sets, 9-1-5, Set5 x3 (TPAMI, 4.1)"
-    study.main(RUNS, PUBLISHED, "training_sets", title, __doc__)
+    study.main(EXPERIMENTS, PUBLISHED, "training_sets", title, __doc__)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ leave there, checkpoints included, so that either goes on where the other was st
 another process trains are left to it. A network that diverges is left as it was at its last
 checkpoint.
 
-On a CPU nothing is trained here: experiments/results/ensemble.md says why.
+On a CPU nothing is trained here: experiments/results/bench/vmap.md says why.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sweep = read_sweep(args.sweep)
         if jax.default_backend() == "cpu":
-            print("on a CPU, networks train faster one by one: experiments/results/ensemble.md")
+            print("on a CPU, networks train faster one by one: experiments/results/bench/vmap.md")
             return
         ensemble.train_all(sweep, args.workdir, args.networks, main.run_notes(), args.data_dir)
     except train.Interrupted as stop:

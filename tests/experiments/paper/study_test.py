@@ -56,12 +56,12 @@ def data_are_not_looked_for(monkeypatch):
 
 @pytest.mark.parametrize("module", STUDIES, ids=lambda module: module.__name__)
 @pytest.mark.parametrize("recipe", ["default", "paper"])
-def test_every_run_is_a_config_that_can_be_trained(module, recipe, tmp_path):
+def test_every_experiment_is_a_config_that_can_be_trained(module, recipe, tmp_path):
     from configs import default
     from srcnn_jax import train
 
-    starts = [run.start for run in module.RUNS.values() if run.start]
-    for run in [*module.RUNS.values(), *starts]:
+    starts = [run.start for run in module.EXPERIMENTS.values() if run.start]
+    for run in [*module.EXPERIMENTS.values(), *starts]:
         training = study.training(run, 0, arguments(tmp_path, recipe=recipe))
         config = default.get_config(training.config.partition(":")[2])
         for argument in training.command()[6:]:
@@ -76,9 +76,9 @@ def test_every_run_is_a_config_that_can_be_trained(module, recipe, tmp_path):
         train.check_config(config)
 
 
-def test_a_name_belongs_to_one_run():
+def test_a_name_belongs_to_one_experiment():
     by_name = {}
-    for run in (run for module in STUDIES for run in module.RUNS.values()):
+    for run in (run for module in STUDIES for run in module.EXPERIMENTS.values()):
         for each in (run, run.start):
             if each:
                 assert by_name.setdefault(each.name, each) == each
@@ -116,7 +116,7 @@ def test_what_training_took(tmp_path):
 
 
 def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
-    bad = study.Run("bad", fields={"model.kernel_sizes": "9,2,5"})
+    bad = study.Experiment("bad", fields={"model.kernel_sizes": "9,2,5"})
     with pytest.raises(SystemExit, match=r"bad: kernel sizes must be odd"):
         study.train_runs({"bad": bad}, arguments(tmp_path))
 
@@ -154,7 +154,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
         return Ended()
 
     monkeypatch.setattr(runner, "start", start)
-    second = table_5.RUNS["Y pre-train"]
+    second = table_5.EXPERIMENTS["Y pre-train"]
     (result,) = study.train_runs({"second": second}, arguments(tmp_path))["second"]
     assert "--config.train.loss_channels=0" in commands[0]
     assert "--config.train.loss_channels=0" not in commands[1]

@@ -11,7 +11,7 @@ def test_table(tmp_path):
     run = finished(tmp_path / "run", 32.5)
     results = {scale: [dataclasses.replace(run, scale=scale)] for scale in (2, 3, 4)}
     frame = tables_2_3_4.table_of_means(
-        {key: results[scale] for key in tables_2_3_4.RUNS for scale in key[1:]}
+        {key: results[scale] for key in tables_2_3_4.EXPERIMENTS for scale in key[1:]}
     )
     assert len(frame) == 54
     first = frame.iloc[0]
