@@ -1,1 +1,1 @@
-"""Scripts that make the tables and pictures of README and results/; run from a checkout."""
+"""What makes the tables and pictures of README and experiments/results/, from a checkout."""

@@ -23,7 +23,7 @@ from typing import IO, Any
 import ml_collections
 
 ROOT = pathlib.Path(__file__).parents[1]
-POLL = 1.0  # seconds between two looks at a process or a lock
+POLL = 1.0  # seconds between two checks of a process or a lock
 
 
 class TrainingError(Exception):
