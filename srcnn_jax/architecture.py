@@ -1,57 +1,116 @@
-"""What makes an SRCNN of some numbers: filter sizes, filters, channels, paddings. Needs no JAX."""
+"""The architecture of an SRCNN: kernel sizes, filters, channels and padding, without JAX."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from typing import Any
+
+from srcnn_jax import colour
 
 PADDINGS = ("same", "valid")
 
+KernelShape = tuple[int, int, int, int]  # (f, f, channels in, channels out)
 
-def check(
-    kernel_sizes: Sequence[int], features: Sequence[int], channels: int, padding: str
-) -> None:
-    """Raises ValueError, naming the value and the fix, unless these make an SRCNN."""
-    if len(kernel_sizes) < 2 or len(features) != len(kernel_sizes) - 1:
-        raise ValueError(
-            f"kernel_sizes {tuple(kernel_sizes)} needs one entry more than features "
-            f"{tuple(features)}: the last layer's width is the number of channels"
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """The architecture of an SRCNN. The values are checked when it is created.
+
+    Attributes:
+      kernel_sizes: side of each layer's square filters in pixels (f1, f2, f3, ...), odd.
+      features: number of filters of each layer except the last (n1, n2, ...).
+      channels: channels of the image (c): 1 for luminance, 3 for colour.
+      padding: 'same' (zeros, the output has the size of the input) or 'valid' (the output is
+        smaller) for all layers, or one word for each layer: 'valid,same,valid'.
+
+    Raises:
+      ValueError: if a value does not fit an SRCNN. The message names the value and the fix.
+    """
+
+    kernel_sizes: tuple[int, ...]
+    features: tuple[int, ...]
+    channels: int
+    padding: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))  # JSON gives lists
+        object.__setattr__(self, "features", tuple(self.features))
+        if len(self.kernel_sizes) < 2 or len(self.features) != len(self.kernel_sizes) - 1:
+            raise ValueError(
+                f"kernel_sizes {self.kernel_sizes} needs one entry more than features "
+                f"{self.features}: the last layer's width is the number of channels"
+            )
+        for size in self.kernel_sizes:
+            if size < 1 or size % 2 == 0:
+                raise ValueError(f"kernel sizes must be odd and positive, not {size}")
+        for width in (*self.features, self.channels):
+            if width < 1:
+                raise ValueError(f"features and channels must be positive, not {width}")
+        if len(self.paddings) != self.layers or not set(self.paddings) <= set(PADDINGS):
+            raise ValueError(
+                f"padding is 'same' or 'valid', or one of them for each of {self.layers} layers "
+                f"('valid,same,valid'), not {self.padding!r}"
+            )
+
+    def __str__(self) -> str:
+        """The kernel sizes as the paper writes them: '9-1-5'."""
+        return "-".join(map(str, self.kernel_sizes))
+
+    @property
+    def layers(self) -> int:
+        """The number of layers."""
+        return len(self.kernel_sizes)
+
+    @property
+    def paddings(self) -> tuple[str, ...]:
+        """The padding of each layer."""
+        words = tuple(self.padding.split(","))
+        return words * self.layers if len(words) == 1 else words
+
+    @property
+    def shapes(self) -> tuple[KernelShape, ...]:
+        """The kernel shape (f, f, in, out) of each layer."""
+        widths = (self.channels, *self.features, self.channels)
+        return tuple(
+            (size, size, widths[i], widths[i + 1]) for i, size in enumerate(self.kernel_sizes)
         )
-    for size in kernel_sizes:
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"kernel sizes must be odd and positive, not {size}")
-    for width in (*features, channels):
-        if width < 1:
-            raise ValueError(f"features and channels must be positive, not {width}")
-    layer_paddings(padding, len(kernel_sizes))
+
+    @property
+    def margin(self) -> int:
+        """Pixels that the valid layers remove from each side: 6 for 9-1-5, 0 if all are 'same'."""
+        pairs = zip(self.kernel_sizes, self.paddings, strict=True)
+        return sum(size // 2 for size, padding in pairs if padding == "valid")
+
+    @property
+    def receptive_field_radius(self) -> int:
+        """Pixels from an output pixel to the farthest input pixel it depends on: 6 for 9-1-5."""
+        return sum(size // 2 for size in self.kernel_sizes)
+
+    @property
+    def weight_count(self) -> int:
+        """Number of weights without biases, as the paper counts them: 8,032 for 9-1-5."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of a direct convolution for one output pixel: one for each weight."""
+        return self.weight_count
 
 
-def layer_paddings(padding: str, layers: int) -> tuple[str, ...]:
-    """The padding of each layer; one word stands for all of them: 'same' or 'valid,same,valid'."""
-    paddings = tuple(padding.split(","))
-    if len(paddings) == 1:
-        paddings *= layers
-    if len(paddings) != layers or not set(paddings) <= set(PADDINGS):
-        raise ValueError(
-            f"padding is 'same' or 'valid', or one of them for each of {layers} layers "
-            f"('valid,same,valid'), not {padding!r}"
-        )
-    return paddings
+def create_architecture(config: Any) -> Architecture:
+    """Returns the architecture that a config's `model` and `data.colour` describe.
 
+    Args:
+      config: as `configs/default.py`, or the dict that `config.json` holds.
 
-def kernel_shapes(
-    kernel_sizes: Sequence[int], features: Sequence[int], channels: int
-) -> list[tuple[int, int, int, int]]:
-    """(f, f, in, out) of every layer."""
-    widths = (channels, *features, channels)
-    return [(size, size, widths[i], widths[i + 1]) for i, size in enumerate(kernel_sizes)]
-
-
-def margin(kernel_sizes: Sequence[int], padding: str) -> int:
-    """Pixels that the valid layers cut off each side: 6 for 9-1-5, 0 if all are 'same'."""
-    paddings = layer_paddings(padding, len(kernel_sizes))
-    pairs = zip(kernel_sizes, paddings, strict=True)
-    return sum(size // 2 for size, kind in pairs if kind == "valid")
-
-
-def weight_count(kernel_sizes: Sequence[int], features: Sequence[int], channels: int = 1) -> int:
-    """Weights without biases, as the paper counts them (9-1-5: 8,032): multiply-adds per pixel."""
-    return sum(math.prod(shape) for shape in kernel_shapes(kernel_sizes, features, channels))
+    Raises:
+      ValueError: if a value does not fit an SRCNN.
+    """
+    model, kind = config["model"], config["data"]["colour"]
+    if kind not in colour.CHANNELS:
+        raise ValueError(f"data.colour is one of {', '.join(colour.CHANNELS)}, not {kind!r}")
+    return Architecture(
+        kernel_sizes=model["kernel_sizes"],
+        features=model["features"],
+        channels=colour.CHANNELS[kind],
+        padding=model["padding"],
+    )

@@ -1,4 +1,4 @@
-"""Checkpoints of the training state, by Orbax: atomic, written in the background."""
+"""Checkpoints of the training state. Orbax writes them atomically, in the background."""
 
 import errno
 import logging
@@ -12,26 +12,27 @@ import orbax.checkpoint as ocp
 
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
-DISK_RESERVE_BYTES = 2**20  # bytes of a disk that a checkpoint's own files may take
+DISK_RESERVE_BYTES = 2**20  # disk space for the files of a checkpoint that hold no arrays
 
 Manager: TypeAlias = ocp.CheckpointManager
 
 
-def open_manager(folder: str | pathlib.Path, keep: int = 2) -> Manager:
-    """Opens, or creates, a folder of checkpoints; the newest `keep` stay.
+def open_manager(folder: str | pathlib.Path, keep: int) -> Manager:
+    """Opens a folder of checkpoints, and creates it if it does not exist.
 
-    What a killed process left half-written is ignored and cleaned up.
+    Only the newest `keep` checkpoints are kept. Incomplete checkpoints of a killed process are
+    ignored and removed.
     """
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
     return ocp.CheckpointManager(pathlib.Path(folder).absolute(), options=options)
 
 
 def save(manager: Manager, step: int, state: Any) -> None:
-    """Begins to save a pytree of arrays; `manager.wait_until_finished()` ends it.
+    """Starts to save a pytree of arrays; `manager.wait_until_finished()` waits for the end.
 
     Raises:
-      RuntimeError: if a checkpoint of this step exists, which Orbax would pass over in silence.
-      OSError: if the disk is too full to begin: Orbax cannot stop half-way without a long noise.
+      RuntimeError: if a checkpoint of this step exists. Orbax itself would not say so.
+      OSError: if the disk is too full. Orbax would stop half-way, with pages of errors.
     """
     needed = 4 * sum(x.nbytes for x in jax.tree.leaves(state)) + DISK_RESERVE_BYTES
     if shutil.disk_usage(manager.directory).free < needed:
@@ -41,7 +42,7 @@ def save(manager: Manager, step: int, state: Any) -> None:
 
 
 def restore_latest(manager: Manager, like: Any) -> tuple[int, Any] | None:
-    """The newest complete checkpoint as (step, state shaped as `like`), or None."""
+    """Returns the newest complete checkpoint as (step, state shaped as `like`), or None."""
     step = manager.latest_step()
     if step is None:
         return None
@@ -49,5 +50,5 @@ def restore_latest(manager: Manager, like: Any) -> tuple[int, Any] | None:
 
 
 def latest_step(folder: pathlib.Path) -> int:
-    """The step of the newest complete checkpoint in a folder; 0 if there is none."""
+    """Returns the step of the newest complete checkpoint in a folder, or 0 if there is none."""
     return max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)

@@ -1,6 +1,7 @@
-"""Converts weight files: `python -m srcnn_jax.convert IN OUT`, each of the kind its name says.
+"""Converts weight files: `python -m srcnn_jax.convert IN OUT`.
 
-Also tells what a file cannot say itself: `--padding`, `--scale`, `--colour`.
+The end of a file's name says its format. `--padding`, `--scale` and `--colour` add what a file does
+not say.
 """
 
 import argparse
@@ -23,11 +24,11 @@ def convert(
 
     Args:
       source: a weight file or workdir.
-      target: the file to write; it may exist, but not be `source`.
-      padding, scale, colour: as `weights.Network`; None for what `source` says.
+      target: the file to write. It may exist, but it must not be `source`.
+      padding, scale, colour: as `weights.Network`; None keeps the value of `source`.
 
     Raises:
-      ValueError, OSError: naming the file and what is wrong with it.
+      ValueError, OSError: if a file cannot be read or written. The message names it and the fault.
     """
     from srcnn_jax import weights
 
@@ -47,7 +48,7 @@ def convert(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command line and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m srcnn_jax.convert",
         description="Convert SRCNN weight files.",
@@ -55,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("source", help=".safetensors, .mat, .pth, .pt, .pth.tar, or a workdir")
     parser.add_argument("target", help=".safetensors, .mat, .pth, .pt, .pth.tar or .onnx")
-    parser.add_argument("--padding", help="'same', 'valid', or one of them per layer, by commas")
-    parser.add_argument("--scale", type=int, help="the enlargement it was trained for")
-    parser.add_argument("--colour", help="what it sees: y, ycbcr or rgb")
+    parser.add_argument("--padding", help="'same', 'valid', or a word for each layer, with commas")
+    parser.add_argument("--scale", type=int, help="scale that the network was trained for")
+    parser.add_argument("--colour", help="channels of the network: y, ycbcr or rgb")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no talk of accelerators that are absent
+    os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
     try:
         convert(**vars(options))
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The paper's evaluation (`demo_SR.m`): metrics of every image, and their means."""
+"""The paper's evaluation (`demo_SR.m`): the metrics of every image, and their means."""
 
 import dataclasses
 import pathlib
@@ -8,23 +8,24 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from srcnn_jax import image, metrics
-from srcnn_jax.datasets import Dataset, dataset_names
-from srcnn_jax.input_pipeline import degrade, to_planes
+from srcnn_jax import colour as colours
+from srcnn_jax import image, metrics, workdir
+from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import Network
 
 
 @dataclasses.dataclass(frozen=True)
 class TestImage:
-    """One image of a test set, cut to a multiple of the scale.
+    """One image of a test set, cropped to a multiple of the scale.
 
     Attributes:
-      name: file name without its extension.
-      luminance: 'ycbcr' or 'gray', as the data set says.
+      name: name in the data set, usually the file name without its extension.
+      luminance: 'ycbcr' or 'gray', the data set's kind of luminance.
       pixels: uint8 (H, W) or (H, W, 3), the original.
-      truth: uint8 (H, W), its luminance.
-      enlarged: float32 (H, W, C) in 0..1: what the network is given.
+      truth: uint8 (H, W), the luminance of the original.
+      enlarged: float32 (H, W, C), the input of the network: shrunk and enlarged, on the scale 0..1,
+        not clipped.
     """
 
     name: str
@@ -35,7 +36,7 @@ class TestImage:
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError, naming the value, if a config's scale or `eval` cannot be tested by."""
+    """Raises ValueError, with the value, if a config's `scale` or `eval` does not allow a test."""
     if config.scale not in (2, 3, 4):
         raise ValueError(f"scale is 2, 3 or 4, not {config.scale}")
     if not dataset_names(config.eval.datasets):
@@ -44,7 +45,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -> None:
-    """Raises ValueError if an image, cut and shaved, is too small for one of the metrics."""
+    """Raises ValueError if an image, cropped and shaved, is too small for one of the metrics."""
     metric = max(metrics.by_name(metric_names), key=metrics.MIN_SIDE.__getitem__)
     for name, pixels in dataset.images:
         left = min(pixels.shape[:2]) // scale * scale - 2 * scale
@@ -56,53 +57,55 @@ def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -
 
 
 def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
-    """Prepares a test set for networks of a colour ('y', 'ycbcr' or 'rgb')."""
+    """Prepares a test set for networks of this colour ('y', 'ycbcr' or 'rgb')."""
     images = []
     for name, original in dataset.images:
         pixels = image.modcrop(original, scale)
-        planes = to_planes(pixels, colour, dataset.luminance).astype(np.float32) / np.float32(255)
+        planes = colours.to_planes(pixels, colour, dataset.luminance)
+        planes = planes.astype(np.float32) / np.float32(255)  # (H, W, C)
         images.append(
             TestImage(
                 name=name,
                 luminance=dataset.luminance,
                 pixels=pixels,
                 truth=image.luminance(pixels, dataset.luminance),
-                enlarged=degrade(planes, scale),
+                enlarged=image.degrade(planes, scale),
             )
         )
     return images
 
 
 def to_luminance(planes: np.ndarray, colour: str, luminance: str) -> np.ndarray:
-    """Float (H, W, C) of a network to the uint8 (H, W) that is scored."""
+    """Converts a network's float (H, W, C) to the uint8 (H, W) luminance that is scored."""
     if colour == "y" or (colour == "ycbcr" and luminance == "ycbcr"):
-        return image.to_uint8(planes[..., 0])
+        return metrics.quantise(planes[..., 0])
     rgb = planes if colour == "rgb" else image.ycbcr2rgb(planes)
-    return image.luminance(image.to_uint8(rgb), luminance)
+    return image.luminance(metrics.quantise(rgb), luminance)
 
 
 def score(
     truth: np.ndarray, output: np.ndarray, scale: int, chosen: Mapping[str, metrics.Metric]
 ) -> dict[str, float]:
-    """Metrics of uint8 (H, W) images, `scale` pixels shaved off every side."""
+    """Returns the metrics of uint8 (H, W) images after shaving `scale` pixels off every side."""
     truth, output = image.shave(truth, scale), image.shave(output, scale)
     return {name: metric(truth, output) for name, metric in chosen.items()}
 
 
-def mean_psnr(weights: Network, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
-    """Mean PSNR in dB over a test set: what a training run watches.
+def mean_psnr(network: Network, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
+    """Mean PSNR in dB over a test set, measured on the validation set during training.
 
     Args:
-      weights: the network.
-      images: of `create_test_images`.
-      borders: numbers of pixels to shave off every side; less where nothing would be left.
+      network: the network.
+      images: test images from `create_test_images`.
+      borders: numbers of pixels to shave off every side. A small image loses fewer pixels, so that
+        at least one is left.
 
     Returns:
       One mean for each border.
     """
     rows = []
     for test in images:
-        output = to_luminance(predict(weights, test.enlarged), weights.colour, test.luminance)
+        output = to_luminance(predict(network, test.enlarged), network.colour, test.luminance)
         most = (min(output.shape) - 1) // 2
         rows.append(
             [
@@ -113,8 +116,55 @@ def mean_psnr(weights: Network, images: Sequence[TestImage], borders: Sequence[i
     return np.mean(rows, axis=0).tolist()
 
 
+def run(
+    config: ml_collections.ConfigDict,
+    folder: str,
+    network: Network | None,
+    *,
+    outputs: str | None = None,
+    data_dir: str | None = None,
+    allow_sample: bool = True,
+    save_images: bool = False,
+) -> dict[str, Any]:
+    """Scores a network, or the images of another program, on the test sets of a config.
+
+    Args:
+      config: as `configs/default.py`; only `scale` and `eval` are used.
+      folder: folder for `eval.json` and the images; it is made if it does not exist.
+      network: the network; None to score `outputs`.
+      outputs: `folder` of `evaluate_outputs`.
+      data_dir, allow_sample: as `datasets.load_all`.
+      save_images: whether the enlarged test images are also written.
+
+    Returns:
+      The result of `evaluate` or `evaluate_outputs`, which is also in `eval.json`.
+
+    Raises:
+      ValueError, FileNotFoundError, OSError: a mistake that the user can correct, in one line.
+    """
+    check_config(config)
+    path = pathlib.Path(folder)
+    if (path / "config.json").exists():
+        raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
+    _, tests = load_all(
+        None,
+        dataset_names(config.eval.datasets),
+        data_dir=data_dir,
+        allow_sample=allow_sample,
+    )
+    if network is not None:
+        images = path / "images" if save_images else None
+        result = evaluate(network, tests, config.scale, images, config.eval.metrics)
+    else:
+        assert outputs is not None
+        result = evaluate_outputs(outputs, tests, config.scale, config.eval.metrics)
+    path.mkdir(parents=True, exist_ok=True)
+    workdir.write_json(path / "eval.json", result)
+    return result
+
+
 def evaluate(
-    weights: Network,
+    network: Network,
     datasets: Sequence[Dataset],
     scale: int,
     images_dir: pathlib.Path | None = None,
@@ -123,33 +173,34 @@ def evaluate(
     """Scores a network and bicubic interpolation on test sets.
 
     Args:
-      weights: the network.
+      network: the network.
       datasets: test sets.
       scale: factor of the enlargement.
-      images_dir: where to write the enlarged images as PNG, if anywhere.
+      images_dir: folder for the enlarged images as PNG; None to write no images.
       metric_names: as `metrics.by_name`.
 
     Returns:
       {'scale': ..., 'datasets': {name: {'source', 'fingerprint', 'images': [{'name', 'bicubic':
-      {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...}, 'srcnn': {...}}}}}.
+      {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...}, 'srcnn': {...}}}}}, with
+      the metrics of `metric_names`.
 
     Raises:
       ValueError: if a metric is unknown, or an image is too small for one.
     """
 
     def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
-        planes = predict(weights, test.enlarged)
+        planes = predict(network, test.enlarged)
         if images_dir:
             _write_images(
                 images_dir / pathlib.Path(dataset.name).resolve().name,
                 test,
                 planes,
-                weights.colour,
+                network.colour,
                 scale,
             )
-        return "srcnn", to_luminance(planes, weights.colour, test.luminance)
+        return "srcnn", to_luminance(planes, network.colour, test.luminance)
 
-    return _score_all(datasets, scale, weights.colour, restore, metric_names)
+    return _score_all(datasets, scale, network.colour, restore, metric_names)
 
 
 def evaluate_outputs(
@@ -158,9 +209,9 @@ def evaluate_outputs(
     """Scores images that another program made, by the same protocol.
 
     Args:
-      folder: holds one image for every test image, of the same name and of the size of the
-        original cut to a multiple of `scale`; directly, or in a sub-folder of the name of the set
-        or of its folder.
+      folder: a folder with one image for every test image. The image has the same name, and the
+        size of the original cropped to a multiple of `scale`. The images of a test set may be in a
+        sub-folder that has the name of the set or of the set's folder.
       datasets, scale, metric_names: as `evaluate`.
 
     Returns:
@@ -168,9 +219,8 @@ def evaluate_outputs(
 
     Raises:
       FileNotFoundError: if an image is missing.
-      ValueError: if an image has another size, or as `evaluate`.
+      ValueError: if an image has another size, and as `evaluate`.
     """
-    from srcnn_jax.datasets import load
 
     def read(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
         if dataset.name not in outputs:
@@ -198,7 +248,7 @@ def _score_all(
     restore: Callable[[Dataset, TestImage], tuple[str, np.ndarray]],
     metric_names: str,
 ) -> dict[str, Any]:
-    """Rows and means of bicubic and of one method; restore gives its name and uint8 luminance."""
+    """Scores bicubic and one method: `restore` returns the method's name and uint8 luminance."""
     chosen = metrics.by_name(metric_names)
     for dataset in datasets:
         check_sizes(dataset, scale, metric_names)
@@ -231,30 +281,28 @@ def _score_all(
 
 
 def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> dict[str, np.ndarray]:
-    """A test image to look at, in colour where the original is.
+    """Returns a test image as pictures, in colour if the original is in colour.
 
     Args:
       test: the image.
-      planes: float (H, W, C), what a network made of `test.enlarged`.
-      colour: of the network: 'y', 'ycbcr' or 'rgb'.
+      planes: float (H, W, C), a network's output for `test.enlarged`.
+      colour: colour of the network: 'y', 'ycbcr' or 'rgb'.
       scale: factor of the enlargement.
 
     Returns:
-      uint8 (H, W) or (H, W, 3) by 'original', 'bicubic' and 'srcnn'.
+      {'original', 'bicubic', 'srcnn'}, each uint8 (H, W) or RGB (H, W, 3).
     """
+    is_grey = test.pixels.ndim == 2
+    bicubic = test.enlarged
+    if colour == "y" and not is_grey:  # the network restores luminance only; chroma is bicubic
+        bicubic = image.degrade(image.rgb2ycbcr(test.pixels / 255.0), scale)
 
     def show(result: np.ndarray) -> np.ndarray:
-        if colour == "rgb":
-            return image.to_uint8(result)
-        if colour == "ycbcr":
-            return image.to_uint8(image.ycbcr2rgb(result))
-        if test.pixels.ndim == 2:
+        if colour == "y" and is_grey:
             return image.to_uint8(result[..., 0])
-        # the network restores luminance only; chroma is bicubic
-        ycbcr = degrade(image.rgb2ycbcr(test.pixels / 255.0), scale)
-        grey = test.luminance == "gray"  # full range, Y is 16 to 235
-        ycbcr[..., 0] = (16.0 + 219.0 * result[..., 0]) / 255.0 if grey else result[..., 0]
-        return image.to_uint8(image.ycbcr2rgb(ycbcr))
+        if colour == "y" and test.luminance == "gray":
+            result = (16.0 + 219.0 * result) / 255.0  # from full range to Y in 16..235
+        return image.to_uint8(colours.to_rgb(result, colour, bicubic))
 
     return {"original": test.pixels, "bicubic": show(test.enlarged), "srcnn": show(planes)}
 
@@ -262,7 +310,7 @@ def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> di
 def _write_images(
     folder: pathlib.Path, test: TestImage, planes: np.ndarray, colour: str, scale: int
 ) -> None:
-    """PNG files of the pictures of a test image."""
+    """Writes the pictures of a test image as PNG files."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

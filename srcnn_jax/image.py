@@ -1,8 +1,11 @@
-"""Images as the paper's MATLAB code sees them: colour, bicubic resizing, cropping, rounding.
+"""The paper's MATLAB image operations: colour, bicubic resizing, cropping, rounding.
 
-NumPy only. An image is (H, W) for one channel or (H, W, C); uint8 holds 0..255 and float holds
-0..1 unless a docstring says otherwise. Each function reproduces the MATLAB function that it is
-named after, so that numbers agree with the released `demo_SR.m`.
+This file needs only NumPy. An image is (H, W) for one channel or (H, W, C). uint8 holds 0..255 and
+float holds 0..1 unless a docstring says otherwise. A function with the name of a MATLAB function
+gives the same numbers, so that results agree with the released `demo_SR.m`.
+
+`shrink`, `enlarge`, `enlarge_rows` and `degrade` define how a small image is made and enlarged
+again. Training, evaluation and the enlargement of pictures all use them.
 """
 
 import math
@@ -15,22 +18,22 @@ _YCBCR_FROM_RGB = np.array(
 )
 _YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
-# First row of the inverse NTSC (YIQ) matrix that MATLAB's rgb2gray computes its weights from.
+# MATLAB's rgb2gray takes its weights from the first row of the inverse NTSC (YIQ) matrix.
 _GRAY_FROM_RGB = np.linalg.inv(
     np.array([[1.0, 0.956, 0.621], [1.0, -0.272, -0.647], [1.0, -1.106, 1.703]])
 )[0]
 
 
 def round_half_up(x: np.ndarray) -> np.ndarray:
-    """Rounds to the nearest integer, halves away from zero (MATLAB `round`), keeping the dtype."""
+    """Rounds to integers, halves away from zero, as MATLAB `round`; keeps the float dtype."""
     return np.trunc(x + np.copysign(0.5, x))
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Float image in 0..1 to uint8 0..255 as MATLAB's `uint8(x * 255)`: rounded and saturated.
+    """Converts a float image in 0..1 to uint8 as MATLAB's `uint8(x * 255)`: rounds and clips.
 
     Raises:
-      ValueError: if a value is NaN, which MATLAB would silently turn into 0.
+      ValueError: if a value is NaN. MATLAB would silently turn it into 0.
     """
     if np.isnan(image).any():
         raise ValueError("the image holds NaN; the network that made it has diverged or is damaged")
@@ -38,9 +41,12 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def rgb2ycbcr(rgb: np.ndarray) -> np.ndarray:
-    """RGB (H, W, 3) to BT.601 YCbCr in studio swing (Y 16..235), as MATLAB `rgb2ycbcr`.
+    """Converts RGB (H, W, 3) to BT.601 YCbCr in studio swing (Y 16..235), as MATLAB `rgb2ycbcr`.
 
-    uint8 gives rounded uint8; float in 0..1 gives float64 in 0..1, not rounded.
+    uint8 gives rounded uint8. Float in 0..1 gives float64 in 0..1, not rounded.
+
+    Raises:
+      ValueError: if the shape is not (H, W, 3).
     """
     if rgb.ndim != 3 or rgb.shape[-1] != 3:
         raise ValueError(f"rgb2ycbcr needs an image of shape (H, W, 3), not {rgb.shape}")
@@ -50,22 +56,28 @@ def rgb2ycbcr(rgb: np.ndarray) -> np.ndarray:
 
 
 def ycbcr2rgb(ycbcr: np.ndarray) -> np.ndarray:
-    """Inverse of `rgb2ycbcr` for float images: (H, W, 3) in 0..1 to float64 RGB, not clipped."""
+    """The inverse of `rgb2ycbcr` for float (H, W, 3) in 0..1: float64 RGB, not clipped."""
     unit = np.asarray(ycbcr, np.float64) * 255.0 - _YCBCR_OFFSET
     return unit @ np.linalg.inv(_YCBCR_FROM_RGB).T
 
 
 def rgb2gray(rgb: np.ndarray) -> np.ndarray:
-    """uint8 RGB (H, W, 3) to full-range uint8 grey (H, W), as MATLAB `rgb2gray`."""
+    """Converts uint8 RGB (H, W, 3) to full-range uint8 grey (H, W), as MATLAB `rgb2gray`."""
     return to_uint8((rgb / 255.0) @ _GRAY_FROM_RGB)
 
 
 def luminance(image: np.ndarray, kind: str) -> np.ndarray:
-    """The channel that the paper evaluates, uint8 (H, W); a grey image is its own luminance.
+    """Returns the channel that the paper evaluates; a grey image is its own luminance.
 
     Args:
-      image: uint8, (H, W) or (H, W, 3).
+      image: uint8, (H, W) or RGB (H, W, 3).
       kind: 'ycbcr' for the Y of `rgb2ycbcr`, 'gray' for `rgb2gray` (the paper's BSD200).
+
+    Returns:
+      uint8 (H, W).
+
+    Raises:
+      ValueError: if `kind` is unknown.
     """
     if image.ndim == 2:
         return image
@@ -77,7 +89,11 @@ def luminance(image: np.ndarray, kind: str) -> np.ndarray:
 
 
 def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
-    """Cuts rows and columns off the end until height and width are multiples of `scale`."""
+    """Crops rows and columns at the end, so that height and width are multiples of `scale`.
+
+    Raises:
+      ValueError: if the image is smaller than `scale`.
+    """
     height, width = image.shape[0] // scale * scale, image.shape[1] // scale * scale
     if height == 0 or width == 0:
         raise ValueError(
@@ -88,7 +104,11 @@ def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def shave(image: np.ndarray, border: int) -> np.ndarray:
-    """Cuts `border` pixels off every side, as `shave.m` does before PSNR is computed."""
+    """Removes `border` pixels from every side, as `shave.m` does before PSNR is computed.
+
+    Raises:
+      ValueError: if no pixel would be left.
+    """
     if border == 0:
         return image
     if min(image.shape[:2]) <= 2 * border:
@@ -110,17 +130,17 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 def _contributions(
     in_length: int, out_length: int, scale: float, boundary: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which input samples make each output sample, and with which weights.
+    """Returns the input samples of each output sample, and their weights.
 
     Shrinking stretches the kernel by 1/scale, which is MATLAB's antialiasing.
 
     Returns:
-      indices (out_length, taps) into the input and float64 weights of the same shape; every row
-      of weights sums to 1.
+      int64 indices (out_length, taps) into the input, and float64 weights of the same shape. Each
+      row of weights sums to 1.
     """
     stretch = min(scale, 1.0)
     width = 4.0 / stretch
-    # Output pixel i (from 1) is centred at u in input coordinates (from 1).
+    # The centre of output pixel i is at u in input coordinates. Both count from 1.
     u = np.arange(1, out_length + 1) / scale + 0.5 * (1.0 - 1.0 / scale)
     left = np.floor(u - width / 2.0)
     taps = math.ceil(width) + 2
@@ -156,21 +176,22 @@ def imresize(
 ) -> np.ndarray:
     """Bicubic resizing, equal to MATLAB's `imresize(image, scale, 'bicubic')`.
 
-    Antialiased when it shrinks. Rows and columns are resized one after the other, the axis with
-    the smaller scale first; as in MATLAB, uint8 is rounded after each of the two.
+    Shrinking includes antialiasing. The axis with the smaller scale is resized first, then the
+    other. uint8 is rounded after each axis, as in MATLAB.
 
     Args:
       image: (H, W) or (H, W, C); uint8, or float of any range.
-      scale: factor for both axes; the output has ceil(scale * size) pixels.
+      scale: factor for both axes. The output has ceil(scale * size) pixels.
       output_shape: (height, width) in pixels, instead of `scale`.
-      boundary: 'symmetric' mirrors the edge (current MATLAB), 'replicate' repeats it (the old
-        releases); they differ within a few pixels of the border only.
+      boundary: 'symmetric' mirrors the image at its edge (current MATLAB), 'replicate' repeats the
+        edge (old releases). The two differ only within a few pixels of the border.
 
     Returns:
-      The resized image, of the dtype of `image` (float is computed in float64, not clipped).
+      The resized image, with the dtype of `image`. Float is computed in float64 and not clipped.
 
     Raises:
-      ValueError: unless exactly one of `scale` and `output_shape` is given, and is positive.
+      ValueError: unless exactly one of `scale` and `output_shape` is given, and is positive; if the
+        image has no pixels, or `boundary` is unknown.
     """
     if (scale is None) == (output_shape is None):
         raise ValueError("imresize needs either scale or output_shape")
@@ -197,3 +218,44 @@ def imresize(
             rows = np.clip(round_half_up(rows), 0, 255).astype(np.uint8)
         out = np.moveaxis(rows, 0, axis)
     return np.ascontiguousarray(out, dtype=image.dtype)
+
+
+KERNEL_REACH = 3  # pixels of the small image; the bicubic kernel extends to less than this
+
+
+def shrink(image: np.ndarray, scale: int) -> np.ndarray:
+    """Shrinks float (H, W, C) to (ceil(H / scale), ceil(W / scale), C), with antialiasing."""
+    return imresize(image, 1 / scale)
+
+
+def enlarge(small: np.ndarray, scale: int) -> np.ndarray:
+    """Enlarges float (H, W, C) to (scale * H, scale * W, C), the input of SRCNN.
+
+    It is neither rounded nor clipped, as in the released `generate_train.m` and `demo_SR.m`.
+    """
+    return imresize(small, scale)
+
+
+def enlarge_rows(small: np.ndarray, first: int, last: int, scale: int) -> np.ndarray:
+    """Computes rows [first, last) of `enlarge(small, scale)` in float64, from the rows they need.
+
+    Args:
+      small: (h, w, C), of any dtype and range.
+      first, last: rows of the enlarged image.
+      scale: factor of the enlargement.
+
+    Returns:
+      float64 (last - first, scale * w, C), in the range of `small`, not clipped.
+    """
+    low = max(first // scale - KERNEL_REACH, 0)
+    high = -(-last // scale) + KERNEL_REACH
+    enlarged = enlarge(small[low:high].astype(np.float64), scale)
+    return enlarged[first - low * scale : last - low * scale]
+
+
+def degrade(image: np.ndarray, scale: int) -> np.ndarray:
+    """Shrinks and enlarges float (H, W, C): the input of the network for an image.
+
+    H and W must be multiples of `scale` (`modcrop`), so that the output has the size of the input.
+    """
+    return enlarge(shrink(image, scale), scale)

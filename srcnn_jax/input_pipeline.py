@@ -1,6 +1,7 @@
-"""tf.data pipeline: images to batches of (input, label) patches.
+"""Training patches: tf.data draws their positions, the device extracts their pixels.
 
-Batch i is a pure function of (seed, i): a run that resumes at step i sees what it would have seen.
+Batch i is a pure function of (seed, i). So a run that resumes at step i gets the batches that it
+would have got without the stop.
 """
 
 import dataclasses
@@ -11,21 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srcnn_jax import image, parallel
+from srcnn_jax import colour as colours
+from srcnn_jax import image, runtime
 from srcnn_jax.datasets import Dataset
-from srcnn_jax.datasets.prepared import import_tensorflow
-from srcnn_jax.weights import COLOURS
 
+MAX_DEVICE_BYTES = 2**32  # max bytes of training images in a GPU's memory, or in all CPU devices'
 TRANSFORMS = 8  # flips and rotations of a square
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchSource:
-    """Training images, ready to be cut into patches.
+    """Training images, from which patches are extracted.
 
     Attributes:
-      pixels: float32 (P, 2, C) in 0..1, the pixels of all images, each as (input, label).
-      offsets, heights, widths: int64 (images,): where each image begins in `pixels`, its size.
+      pixels: float32 (P, 2, C), the pixels of all images, each as (input, label). They are on the
+        scale 0..1 and not clipped: the overshoot of bicubic resizing may leave 0..1.
+      offsets: int64 (images,), the index in `pixels` of each image's first pixel.
+      heights, widths: int64 (images,), the size of each image in pixels.
     """
 
     pixels: np.ndarray
@@ -34,42 +37,32 @@ class PatchSource:
     widths: np.ndarray
 
 
-def degrade(label: np.ndarray, scale: int) -> np.ndarray:
-    """What the network is given: float (H, W, C) shrunk and enlarged again by `scale`, bicubic.
-
-    In float and never rounded, as in the released `generate_train.m` and `demo_SR.m`.
-    """
-    return image.imresize(image.imresize(label, 1 / scale), scale)
-
-
-def to_planes(pixels: np.ndarray, colour: str, luminance: str) -> np.ndarray:
-    """uint8 (H, W) or (H, W, 3) to the uint8 (H, W, C) that a network of this colour works on."""
-    if colour == "y":
-        return image.luminance(pixels, luminance)[..., None]
-    rgb = np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
-    return image.rgb2ycbcr(rgb) if colour == "ycbcr" else rgb
-
-
 def create_source(
-    dataset: Dataset, *, scale: int, colour: str, patch_size: int, copies: Sequence[float]
+    dataset: Dataset,
+    *,
+    scale: int,
+    colour: str,
+    patch_size: int,
+    downscale_factors: Sequence[float],
 ) -> PatchSource:
     """Makes the (input, label) images of a training set.
 
     Args:
       dataset: decoded images.
-      scale: factor of the enlargement, 2, 3 or 4.
+      scale: factor of the enlargement: 2, 3 or 4.
       colour: 'y', 'ycbcr' or 'rgb'.
       patch_size: side of an input patch in pixels.
-      copies: sizes at which every image is used, 1.0 being its own (.9, .8, ... are additional
-        down-scaled copies, as in FSRCNN). A copy smaller than a patch is left out.
+      downscale_factors: each image is used at each of these sizes. 1.0 is its own size. .9, .8, ...
+        add smaller versions, as in FSRCNN. A version that is smaller than a patch is left out.
 
     Raises:
       ValueError: if an image is smaller than a patch at every size.
     """
     pairs = []
     for name, pixels in dataset.images:
-        planes = to_planes(pixels, colour, dataset.luminance).astype(np.float32) / np.float32(255)
-        sized = [planes if size == 1 else image.imresize(planes, size) for size in copies]
+        planes = colours.to_planes(pixels, colour, dataset.luminance)
+        planes = planes.astype(np.float32) / np.float32(255)  # (H, W, C)
+        sized = [planes if f == 1 else image.imresize(planes, f) for f in downscale_factors]
         labels = [
             image.modcrop(copy, scale)
             for copy in sized
@@ -78,100 +71,95 @@ def create_source(
         if not labels:
             raise ValueError(
                 f"image {name!r} of {dataset.name} has {planes.shape[1]}x{planes.shape[0]} pixels, "
-                f"less than a patch of {patch_size}: leave it out or set data.patch_size lower"
+                f"less than a patch of {patch_size}: remove it, or set a lower data.patch_size"
             )
-        pairs += [np.stack([degrade(label, scale), label], axis=2) for label in labels]
+        pairs += [np.stack([image.degrade(label, scale), label], axis=2) for label in labels]
     heights, widths = np.array([pair.shape[:2] for pair in pairs], np.int64).T
+    channels = colours.CHANNELS[colour]
     return PatchSource(
-        pixels=np.concatenate([pair.reshape(-1, 2, COLOURS[colour]) for pair in pairs]),
+        pixels=np.concatenate([pair.reshape(-1, 2, channels) for pair in pairs]),
         offsets=np.concatenate([[0], np.cumsum(heights * widths)[:-1]]),
         heights=heights,
         widths=widths,
     )
 
 
-def count_patches(source: PatchSource, patch_size: int, stride: int) -> int:
-    """Places of a patch on a grid of `stride` pixels, over all images."""
+def count_positions(source: PatchSource, patch_size: int, stride: int) -> int:
+    """Counts the patch positions on a grid of `stride` pixels, over all images."""
     return int(
         np.sum(_grid(source.heights, patch_size, stride) * _grid(source.widths, patch_size, stride))
     )
 
 
-def batches(
+def patch_positions(
     source: PatchSource,
     *,
     patch_size: int,
-    margin: int,
     stride: int,
     augment: bool,
     batch_size: int,
-    seed: int | Sequence[int],
+    seeds: Sequence[int],
     steps: Sequence[int],
     steps_per_dispatch: int,
     shard: tuple[int, int] = (0, 1),
-    cut_later: bool = False,
-) -> Iterator[Any]:
-    """Batches of patches for the given steps, several steps at a time.
+) -> Iterator[np.ndarray]:
+    """Draws the patch positions of the given steps, several steps at a time.
 
-    Every place of the grid is visited once per epoch, in an order shuffled anew for each; stride 1
-    means any place. All of a batch is drawn and gathered at once, which gives every patch its own
-    place and transform at the cost of one index array.
+    Every position of the grid is visited once in an epoch. Each epoch has its own random order. All
+    positions of a batch are drawn at once, so every patch gets its own position and transform at
+    the cost of one array.
 
     Args:
       source: the images.
       patch_size: side of an input patch in pixels.
-      margin: pixels that the network cuts off each side; the label is smaller by them.
-      stride: pixels between the places of patches (the paper: 14).
-      augment: whether each patch gets one of eight flips and rotations, or none.
+      stride: pixels between neighbouring positions; 1 means every position (the paper: 14).
+      augment: whether each patch gets one of eight flips and rotations.
       batch_size: patches of a step, over all processes.
-      seed: of the order and the transforms; of several, every step has a batch of each in turn.
-      steps: a range of steps, from 0.
-      steps_per_dispatch: k.
-      shard: (index, count) of this process, which gets its equal part of every batch.
-      cut_later: whether to leave the pixels to `cut`, on the devices, which is faster.
+      seeds: seeds of the order and the transforms. A step has one batch for each seed, in turn.
+      steps: the steps, a range of numbers from 0 on.
+      steps_per_dispatch: k, the steps of one array.
+      shard: (index, count) of this process. It gets an equal part of every batch.
 
     Yields:
-      {'input': (k, n, patch, patch, C), 'label': (k, n, label, label, C)}, float32 in 0..1, n
-      being this process's part of the batch; or, if they are to be cut later, their places, int32
-      (k, n, 3). The last may have fewer than k steps. With s seeds, k s in place of k.
+      int32 (k seeds, n, 3), or int64 if `pixels` has 2^31 rows or more. n is this process's part of
+      the batch. The three numbers are the index in `pixels` of the patch's first pixel, and the
+      distances in `pixels` between neighbours down and across the patch. The last array may have
+      fewer than k steps.
     """
-    tf = import_tensorflow()
-    seeds = np.array([seed] if isinstance(seed, int) else seed, np.int64)
-    # The cores belong to the training step; places are little work, and a GPU soon needs the next.
-    threads = min(4 if cut_later else len(seeds), parallel.available_cores())
-    rows = _grid(source.heights, patch_size, stride)
+    tf = runtime.import_tensorflow()
+    seed_of = tf.constant(np.array(seeds, np.int64))
+    rows = _grid(source.heights, patch_size, stride)  # (images,)
     columns = _grid(source.widths, patch_size, stride)
     ends = np.cumsum(rows * columns)
-    places = int(ends[-1])
+    positions = int(ends[-1])
     part = batch_size // shard[1]
     first = shard[0] * part
-    pixels = None if cut_later else tf.constant(source.pixels.reshape(len(source.pixels), -1))
-    channels = source.pixels.shape[-1]
     offsets, widths = tf.constant(source.offsets), tf.constant(source.widths)
     columns, ends = tf.constant(columns), tf.constant(ends)
     starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
-    near = tf.range(patch_size, dtype=tf.int64)
-    inside = slice(margin, patch_size - margin)
+    dtype = tf.int32 if len(source.pixels) < 2**31 else tf.int64
 
     def draw(number):
-        step, seed = number // len(seeds), tf.gather(seeds, number % len(seeds))
+        # All arrays here are int64 (n,) unless a comment says otherwise: n patches of one batch.
+        step, seed = number // len(seeds), tf.gather(seed_of, number % len(seeds))
         serial = step * batch_size + first + tf.range(part, dtype=tf.int64)
-        epoch = serial // places
-        keys = tf.stack([tf.fill([part], seed), epoch, epoch * 0], axis=1)
-        # A block cipher on 0..places-1, so no order needs to be stored. Its 4 rounds by default
-        # leave neighbours together (correlation 0.25 to 0.8); 16 do not. The op itself, because
-        # its wrapper, tf.random.experimental.index_shuffle, takes one key for all.
-        place = tf.raw_ops.RandomIndexShuffle(
-            index=serial % places,
+        epoch = serial // positions
+        keys = tf.stack([tf.fill([part], seed), epoch, epoch * 0], axis=1)  # (n, 3)
+        # RandomIndexShuffle is a block cipher on 0..positions-1, so no order has to be stored. With
+        # the default of 4 rounds, neighbours stay together (correlation 0.25 to 0.8). With 16
+        # rounds they do not. The wrapper tf.random.experimental.index_shuffle takes only one key.
+        position = tf.raw_ops.RandomIndexShuffle(
+            index=serial % positions,
             seed=tf.cast(keys, tf.uint32),
-            max_index=tf.constant(places - 1, tf.int64),
+            max_index=tf.constant(positions - 1, tf.int64),
             rounds=16,
         )
-        index = tf.searchsorted(ends, place, side="right")
-        place -= tf.gather(starts, index)
+        index = tf.searchsorted(ends, position, side="right")  # the image
+        position -= tf.gather(starts, index)
         across, width = tf.gather(columns, index), tf.gather(widths, index)
-        corner = tf.gather(offsets, index) + (place // across * width + place % across) * stride
-        # Distance in `pixels` between neighbours down and across the patch, as transformed.
+        row, column = position // across, position % across
+        corner = tf.gather(offsets, index) + (row * width + column) * stride
+        # The distances in `pixels` between neighbours down and across the transformed patch.
         down, right = width, tf.ones_like(width)
         if augment:
             kind = tf.random.stateless_uniform(
@@ -183,20 +171,13 @@ def batches(
             down, right = tf.where(upward, -down, down), tf.where(leftward, -right, right)
             flip = kind // 4 == 1
             down, right = tf.where(flip, right, down), tf.where(flip, down, right)
-        return tf.stack([corner, down, right], axis=1)
-
-    def cut_now(place):
-        corner, down, right = tf.unstack(place[..., None, None], axis=1)
-        flat = corner + down * near[:, None] + right * near
-        patch = tf.reshape(tf.gather(pixels, flat), [part, patch_size, patch_size, 2, channels])
-        return {"input": patch[:, :, :, 0], "label": patch[:, inside, inside, 1]}
+        return tf.cast(tf.stack([corner, down, right], axis=1), dtype)  # (n, 3)
 
     bounds = (steps[0] * len(seeds), (steps[-1] + 1) * len(seeds)) if len(steps) else (0, 0)
-    dataset = tf.data.Dataset.range(*bounds)
-    dataset = dataset.map(
-        lambda number: tf.cast(draw(number), tf.int32) if cut_later else cut_now(draw(number)),
-        threads if threads > 1 else None,
-    )
+    # Few threads are enough: positions are little work, and the training step needs the cores.
+    # More than one is for a GPU, which needs the positions soon.
+    threads = min(4, runtime.available_cores())
+    dataset = tf.data.Dataset.range(*bounds).map(draw, threads if threads > 1 else None)
     dataset = dataset.batch(steps_per_dispatch * len(seeds)).prefetch(2)
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
@@ -204,28 +185,39 @@ def batches(
     return dataset.with_options(options).as_numpy_iterator()
 
 
-def cut(
-    pixels: jax.Array, places: jax.Array, *, patch_size: int, margin: int
-) -> dict[str, jax.Array]:
-    """Cuts patches out of images that lie on the device: what `batches` left for later.
+def extract_patches(pixels: Any, positions: Any, *, patch_size: int, margin: int) -> dict[str, Any]:
+    """Extracts the patches at these positions.
 
     Args:
-      pixels: as `PatchSource.pixels`, at most 2^31 of them.
-      places: int32 (n, 3): where in `pixels` a patch begins, and the distance there between
-        neighbours down and across it.
-      patch_size, margin: as for `batches`.
+      pixels: float32 (P, 2, C), as `PatchSource.pixels`. A NumPy array is read on the host, a JAX
+        array on its device.
+      positions: integers (..., 3) from `patch_positions`.
+      patch_size: side of an input patch in pixels.
+      margin: pixels that the network removes from each side. The label is smaller by as many.
 
     Returns:
-      A step's batch of `batches`, the same to the bit.
+      {'input': (..., patch, patch, C), 'label': (..., label, label, C)}, float32, with
+      label = patch - 2 margin. Host and device give the same bits.
     """
-    near = jnp.arange(patch_size)
-    corner, down, right = jnp.moveaxis(places[..., None, None], 1, 0)
-    flat = corner + down * near[:, None] + right * near
-    patch = pixels.at[flat].get(mode="promise_in_bounds")
-    inside = slice(margin, patch_size - margin)
-    return {"input": patch[:, :, :, 0], "label": patch[:, inside, inside, 1]}
+    corner, down, right = (positions[..., i, None, None] for i in range(3))  # (..., 1, 1)
+    xp: Any = np if isinstance(pixels, np.ndarray) else jnp
+    near = xp.arange(patch_size)
+    index = corner + down * near[:, None] + right * near  # (..., patch, patch)
+    on_host = xp is np
+    pairs = pixels[index] if on_host else pixels.at[index].get(mode="promise_in_bounds")
+    inside = slice(margin, patch_size - margin)  # pairs is (..., patch, patch, 2, C)
+    return {"input": pairs[..., 0, :], "label": pairs[..., inside, inside, 1, :]}
+
+
+def fit_on_devices(source: PatchSource, devices: Sequence[jax.Device]) -> bool:
+    """Whether the images fit into the local devices' memory (`MAX_DEVICE_BYTES`).
+
+    CPU devices share one memory, so the images are counted once for each of them.
+    """
+    copies = len(devices) if devices[0].platform == "cpu" else 1
+    return copies * source.pixels.nbytes <= MAX_DEVICE_BYTES
 
 
 def _grid(length: Any, patch_size: int, stride: int) -> Any:
-    """Places of a patch along an axis."""
+    """Counts the patch positions along an axis."""
     return (length - patch_size) // stride + 1

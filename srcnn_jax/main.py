@@ -1,7 +1,8 @@
 """Trains and evaluates SRCNN: `python -m srcnn_jax.main --config=configs/default.py:x4`.
 
-Kept short on purpose: flags, errors and nothing else. What it calls can be called from a notebook.
-The heavy imports come after the flags are read, so that --help and a typo answer at once.
+This file reads the flags, reports errors and calls the functions for each mode. A notebook can call
+the same functions. Heavy imports come after the flags are read, so that --help and errors in the
+flags need no waiting.
 """
 
 import importlib.metadata
@@ -14,22 +15,34 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
+from srcnn_jax import config_fields
+
 FLAGS = flags.FLAGS
 
 config_flags.DEFINE_config_file(
-    "config", None, "Config and its words, as in configs/default.py:x4.", lock_config=True
+    "config", None, "Config file and words, such as configs/default.py:x4.", lock_config=True
 )
 flags.DEFINE_enum("mode", "train", ["train", "eval", "score"], "What to do.")
-flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/ and the config's words.")
+flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/ plus the config's name.")
 flags.DEFINE_string(
-    "weights", None, "Weight file or workdir: what to evaluate, or to start training from."
+    "weights", None, "Weight file or workdir to evaluate, or to start training from."
 )
-flags.DEFINE_string("coordinator", None, "host:port of process 0, if no launcher tells it.")
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder that holds t91, set5, ...; by default SRCNN_DATA_DIR, or a download.",
+)
+flags.DEFINE_bool(
+    "allow_sample", True, "Use sample photographs if the data sets cannot be found or downloaded."
+)
+flags.DEFINE_bool("save_images", False, "Write the enlarged test images to the workdir, as PNG.")
+flags.DEFINE_string("outputs", None, "With --mode=score: folder of the images that are scored.")
+flags.DEFINE_string("coordinator", None, "host:port of process 0, if the launcher does not set it.")
 flags.DEFINE_integer("num_processes", None, "Processes of this job; 1: alone, in any launcher.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
-# The devices of a CPU wait for each other. XLA gives up after 40 seconds and aborts, which ends a
-# training that was only halted, by Ctrl-Z or a closed lid, or that shares its cores with many.
+# The devices of a CPU wait for each other. By default XLA aborts after 40 seconds. That would end a
+# training that was only paused (Ctrl-Z, a closed lid) or that has too few cores.
 COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
@@ -40,29 +53,62 @@ def parse_flags(argv: list[str]) -> list[str]:
         rest = FLAGS(argv)
         if FLAGS.config is None:
             raise flags.Error("--config is missing: --config=configs/default.py:x4")
+        _ = FLAGS.config.name  # raises if the file could not be read
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}: flags begin with --")
         return rest
-    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        message = str(error.args[0] if isinstance(error, KeyError) else error).strip()
-        if "Traceback" in message:  # around what get_config raised
-            message = message.splitlines()[-1].partition(": ")[2]
+    except Exception as error:  # a config file is code, and may raise anything
+        message = _explain(argv, error)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
 
+def _explain(argv: list[str], error: Exception) -> str:
+    """What is wrong with the command line, and how to spell it."""
+    words = [word.lstrip("-") for arg in argv[1:] for word in arg.split("=", 1)]
+    said = words[words.index("config") + 1] if "config" in words[:-1] else ""
+    path = said.partition(":")[0]
+    if path and not pathlib.Path(path).is_file():
+        return (
+            f"there is no config {path!r} in {os.getcwd()!r}: start from the folder that holds "
+            "configs/, the project's checkout, or name the path of a config of your own"
+        )
+    message = str(error.args[0] if isinstance(error, KeyError) else error).strip()
+    if "Traceback" in message:  # around what get_config raised
+        return message.splitlines()[-1].partition(": ")[2]
+    if isinstance(error, (AttributeError, KeyError)):  # of a field that the config does not have
+        config: Any = FLAGS["config"].parser.parse(said)
+        for field in [word.removeprefix("config.") for word in words if word.startswith("config.")]:
+            if not _has(config, field):
+                return config_fields.explain_unknown(field, config_fields.flatten(config))
+    if "as a ConfigDict" in message:
+        return f"{message.partition(': Failed')[0]} is no dict: write \"{{'momentum': 0.9}}\""
+    if not isinstance(error, (flags.Error, ValueError, TypeError, OSError)):
+        return f"the config {path!r} cannot be read: {type(error).__name__}: {message}"
+    return message
+
+
+def _has(config: Any, field: str) -> bool:
+    """Whether a config has a field, or a group of fields, with this dotted name."""
+    for name in field.split("."):
+        if not hasattr(config, "keys") or name not in config.keys():  # noqa: SIM118 (a ConfigDict)
+            return False
+        config = config[name]
+    return True
+
+
 def main(argv: list[str]) -> None:
     del argv
-    os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no talk of absent accelerators
-    # JAX reads it when it is imported.
+    os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no messages about absent accelerators
+    # JAX reads XLA_FLAGS when it is imported.
     os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {os.environ.get('XLA_FLAGS', '')}"
-    from srcnn_jax import parallel
+    from srcnn_jax import runtime
     from srcnn_jax.multihost import launch
 
     config = FLAGS.config
     try:
         job = launch.find(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
-        parallel.start(config.train.batch_size, config.train.devices, job.count if job else 1)
+        runtime.start(config.train.batch_size, config.train.devices, job.count if job else 1)
         if job:
             launch.join(job)
         with launch.lost_process_as_error():
@@ -71,7 +117,7 @@ def main(argv: list[str]) -> None:
         launch.exit_process(130)
     except Exception as error:
         user_can_mend = isinstance(error, (ValueError, OSError, ArithmeticError))
-        if user_can_mend and FLAGS.verbosity <= 0:  # --verbosity=1 shows where
+        if user_can_mend and FLAGS.verbosity <= 0:  # --verbosity=1 shows the traceback
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         else:
             traceback.print_exc()
@@ -79,75 +125,59 @@ def main(argv: list[str]) -> None:
 
 
 def run_notes() -> dict[str, Any]:
-    """What `run.json` says of a training besides its data and devices."""
+    """Returns the command line and the versions of packages, for `run.json`."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"command": sys.argv, "versions": versions}
 
 
 def run(config) -> None:
-    """Does what --mode says and prints the table."""
-    from srcnn_jax import paper, parallel, weights
+    """Runs the mode and prints the table of the result."""
+    from srcnn_jax import evaluate, paper, parallel, weights
 
-    training = FLAGS.mode == "train"
-    if not training and not parallel.is_main_process():
+    is_training = FLAGS.mode == "train"
+    if not is_training and not parallel.is_main_process():
         return
-    name = config.name if training else f"{config.name}_{FLAGS.mode}"
+    if FLAGS.mode == "eval" and not FLAGS.weights:
+        raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
+    if FLAGS.mode == "score" and (FLAGS.weights or not FLAGS.outputs):
+        raise ValueError("--mode=score needs --outputs=FOLDER of images to score, not --weights")
+    if FLAGS.mode != "score" and FLAGS.outputs:
+        raise ValueError(f"--outputs={FLAGS.outputs} goes with --mode=score")
+    name = config.name if is_training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
-    given = weights.load(FLAGS.weights) if FLAGS.weights else None
-    result = (run_training if training else run_evaluation)(config, folder, given)
+    network = weights.load(FLAGS.weights) if FLAGS.weights else None
+    where = {
+        "data_dir": FLAGS.data_dir,
+        "allow_sample": FLAGS.allow_sample,
+        "save_images": FLAGS.save_images,
+    }
+    if is_training:
+        result = run_training(config, folder, network, where)
+    else:
+        if network and network.scale not in (None, config.scale):
+            print(
+                f"warning: {FLAGS.weights} was trained for x{network.scale} and is tested at "
+                f"x{config.scale}",
+                file=sys.stderr,
+            )
+        result = evaluate.run(config, folder, network, outputs=FLAGS.outputs, **where)
     if parallel.is_main_process():
         print(paper.format_table(result))
 
 
-def run_training(config, folder: str, given) -> dict[str, Any]:
-    """--mode=train: `train.train_and_evaluate`, from the given weights, if any."""
+def run_training(config, folder: str, initial, where: dict[str, Any]) -> dict[str, Any]:
+    """Runs --mode=train; `initial` is the network to start from, or None."""
     from srcnn_jax import parallel, train, workdir
 
     try:
         with workdir.explain_full_disk(folder):
-            return train.train_and_evaluate(config, folder, initial=given, notes=run_notes())
+            return train.train_and_evaluate(
+                config, folder, initial=initial, notes=run_notes(), **where
+            )
     except train.Interrupted as stop:
         if parallel.is_main_process():
             print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
         sys.exit(128 + stop.signum)
-
-
-def run_evaluation(config, folder: str, given) -> dict[str, Any]:
-    """--mode=eval, of the given weights, or --mode=score; writes `eval.json`."""
-    from srcnn_jax import datasets, evaluate, workdir
-
-    if FLAGS.mode == "eval" and given is None:
-        raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
-    if FLAGS.mode == "score" and (given is not None or not config.eval.outputs):
-        raise ValueError(
-            "--mode=score needs --config.eval.outputs=FOLDER of images to score, not --weights"
-        )
-    evaluate.check_config(config)
-    path = pathlib.Path(folder)
-    if (path / "config.json").exists():
-        raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
-    if given and given.scale not in (None, config.scale):
-        print(
-            f"warning: {FLAGS.weights} was trained for x{given.scale}, and is tested at "
-            f"x{config.scale}",
-            file=sys.stderr,
-        )
-    _, tests = datasets.load_all(
-        None,
-        datasets.dataset_names(config.eval.datasets),
-        data_dir=config.data.dir or None,
-        allow_sample=config.data.allow_sample,
-    )
-    if given is None:
-        result = evaluate.evaluate_outputs(
-            config.eval.outputs, tests, config.scale, config.eval.metrics
-        )
-    else:
-        images = path / "images" if config.eval.save_images else None
-        result = evaluate.evaluate(given, tests, config.scale, images, config.eval.metrics)
-    path.mkdir(parents=True, exist_ok=True)
-    workdir.write_json(path / "eval.json", result)
-    return result
 
 
 if __name__ == "__main__":

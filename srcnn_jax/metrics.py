@@ -1,10 +1,12 @@
-"""Image quality metrics of the paper, in float64, per image.
+"""Image quality metrics of the paper, computed in float64 for one image.
 
 The authors used public MATLAB code: their own for PSNR, Wang's for SSIM, the package MeTriX MuX 1.1
-(Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. The paper is silent, but
-with these definitions its rows come out to the last digit: experiments/results/paper/metrics.md.
-SciPy imports its parts as they are used, each a quarter of a second that a training need not wait
-for; so is what is imported inside a function.
+(Gaubatz, Cornell 2007) for MS-SSIM, IFC and NQM, and Liu's `WPSNR.m`. The paper does not say so,
+but these definitions reproduce its rows to the last digit
+(experiments/results/paper/metrics.md). `quantise` is the rounding before all metrics.
+
+SciPy imports each part on first use. That takes a quarter of a second, for which a training need
+not wait. Imports inside functions have the same reason.
 """
 
 from collections.abc import Callable
@@ -12,10 +14,31 @@ from collections.abc import Callable
 import numpy as np
 import scipy
 
+from srcnn_jax.image import to_uint8
+
 Metric = Callable[..., float]  # (reference, image, peak=255.0)
 
-# Pixels on the shorter side that a metric needs.
+# Min pixels of the shorter side for each metric.
 MIN_SIDE = {"psnr": 1, "ssim": 11, "msssim": 161, "ifc": 43, "nqm": 1, "wpsnr": 1}
+
+
+def quantise(planes: np.ndarray) -> np.ndarray:
+    """Rounds a network's output to uint8, from which every metric is computed.
+
+    Only this function rounds an output before it is scored. The paper's `demo_SR.m` rounds ground
+    truth, bicubic and output by `uint8(x * 255)`, halves away from zero. Scores without rounding
+    differ by up to 0.01 dB.
+
+    Args:
+      planes: float of any shape, on the scale 0..1; values outside are clipped.
+
+    Returns:
+      uint8 of the same shape.
+
+    Raises:
+      ValueError: if a value is NaN.
+    """
+    return to_uint8(planes)
 
 
 def psnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
@@ -23,10 +46,10 @@ def psnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float
 
     Args:
       reference, image: same shape, any dtype, in 0..peak (`compute_psnr.m`: shaved uint8 Y).
-      peak: the largest value that the images could hold.
+      peak: the largest possible value.
 
     Raises:
-      ValueError: if the shapes differ; nothing is broadcast.
+      ValueError: if the shapes differ. There is no broadcasting.
     """
     _check_shapes(reference, image)
     error = np.mean(np.square(np.asarray(reference, np.float64) - np.asarray(image, np.float64)))
@@ -36,11 +59,14 @@ def psnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float
 def ssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     """Mean structural similarity, as the authors' `ssim_index.m` (Wang et al. 2004).
 
-    11x11 Gaussian window of sigma 1.5, population covariance, K1 = 0.01, K2 = 0.03, averaged over
-    the windows that lie inside the image.
+    The window is an 11x11 Gaussian of sigma 1.5. The covariance is that of the population, with
+    K1 = 0.01 and K2 = 0.03. The mean is over the windows that lie inside the image.
 
     Args:
       reference, image: (H, W), at least 11x11, in 0..peak.
+
+    Returns:
+      -1..1; 1 for equal images.
 
     Raises:
       ValueError: if the shapes differ or the images are too small.
@@ -60,10 +86,10 @@ def ssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float
     )
 
 
-# Scales 1 to 5 of MS-SSIM: the exponents of contrast and structure; the last is luminance's too.
+# Exponents of contrast and structure at scales 1 to 5 of MS-SSIM. The last is also luminance's.
 _EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
-# Half of the analysis low-pass of the biorthogonal 9/7 wavelet, up to its middle.
+# The analysis low-pass filter of the biorthogonal 9/7 wavelet: the first four taps, the middle one.
 _LOWPASS_97 = (0.03782845550726, -0.02384946501956, -0.11062440441844, 0.37740285561283)
 _LOWPASS_97_MIDDLE = 0.85269867900889
 
@@ -71,16 +97,16 @@ _LOWPASS_97_MIDDLE = 0.85269867900889
 def msssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     """Multi-scale structural similarity, as MeTriX MuX's `mssim_index.m` (Wang et al. 2003).
 
-    Five scales, each half of the one before after the low-pass of the 9/7 wavelet (the image is
-    mirrored at its edge). Contrast and structure, each averaged over the SSIM windows inside the
-    image, count at every scale, luminance at the last. Wang's own later `msssim.m` averages over
-    2x2 pixels instead and comes out higher.
+    There are five scales. From one scale to the next, the image is filtered by the low-pass of the
+    9/7 wavelet (mirrored at its edge) and halved. Contrast and structure count at every scale,
+    luminance only at the last. Each is the mean over the SSIM windows inside the image. Wang's own
+    later `msssim.m` takes means of 2x2 pixels instead of the wavelet and gives higher values.
 
     Args:
       reference, image: (H, W), at least 161x161, in 0..peak.
 
     Returns:
-      0..1; 1 for equal images. A mean structure below zero, of a negative, counts as 0.
+      0..1; 1 for equal images. A negative mean structure (a negative image) counts as 0.
 
     Raises:
       ValueError: if the shapes differ or the images are too small.
@@ -97,7 +123,7 @@ def msssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> flo
 
 
 def _ssim_means(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Means over the windows inside the image of SSIM's luminance, contrast and structure."""
+    """Returns SSIM's luminance, contrast and structure, as means over the windows inside."""
     window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 
     def mean(plane: np.ndarray) -> np.ndarray:
@@ -105,7 +131,7 @@ def _ssim_means(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_x, mean_y = mean(x), mean(y)
-    variance_x = np.abs(mean(x * x) - mean_x**2)  # it can be a rounding error below zero
+    variance_x = np.abs(mean(x * x) - mean_x**2)  # rounding can make it negative
     variance_y = np.abs(mean(y * y) - mean_y**2)
     deviations = np.sqrt(variance_x) * np.sqrt(variance_y)
     covariance = mean(x * y) - mean_x * mean_y
@@ -117,14 +143,17 @@ def _ssim_means(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 
 
 def _unfold(quarter: list[list[float]], odd: bool = False) -> np.ndarray:
-    """The filter whose upper left quarter, middle row and column included, is given."""
+    """Returns a symmetric filter from its upper left quarter with the middle row and column.
+
+    An odd filter changes its sign from left to right.
+    """
     left = np.array(quarter)
     left = np.concatenate([left, left[-2::-1]])
     return np.concatenate([left, (-1 if odd else 1) * left[:, -2::-1]], axis=1)
 
 
-# The steerable pyramid with six orientations of Simoncelli's matlabPyrTools (`sp5Filters`): what
-# prepares the image, what shrinks it, and the vertical one of the oriented filters.
+# The steerable pyramid with six orientations of Simoncelli's matlabPyrTools (`sp5Filters`): the
+# filter before the first level, the low-pass between two levels, and the vertical oriented filter.
 _PYRAMID_FIRST = _unfold(
     [
         [0.00341614, -0.01551246, -0.03848215],
@@ -150,24 +179,26 @@ _PYRAMID_VERTICAL = _unfold(
     ],
     odd=True,
 )
-_LEVELS = 4  # of the pyramid
-_BLOCK = 3  # side of the blocks of coefficients, the vectors of the model
+_LEVELS = 4  # levels of the pyramid
+_BLOCK = 3  # side of a block of coefficients, which is a vector of the model
 
 
 def ifc(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     """Information fidelity criterion in bits per pixel, as `ifcvec.m` in MeTriX MuX 1.1.
 
-    Sheikh, Bovik and de Veciana 2005: the information that the image holds on the reference, whose
-    3x3 blocks of steerable pyramid coefficients are Gaussian vectors of one covariance and many
-    scales (GSM), and which reaches the image through a gain and additive noise. Vertical and
-    horizontal subbands of four levels. MeTriX MuX first mirrors the images to multiples of 32
-    pixels, 128 at least; the sum over the blocks is divided by the number of pixels after that.
+    It is the information that the image holds about the reference (Sheikh, Bovik and de Veciana
+    2005). The model of the reference is a Gaussian scale mixture (GSM): its 3x3 blocks of steerable
+    pyramid coefficients are Gaussian vectors with one covariance and different scales. The model
+    of the image is a gain and additive noise. The sum is over the vertical and horizontal subbands
+    of four levels. MeTriX MuX first extends the images by mirroring to multiples of 32 pixels, and
+    to at least 128. The sum is divided by the number of pixels after that.
 
     Args:
       reference, image: (H, W), at least 43x43, in 0..peak.
 
     Returns:
-      0 and up, without an upper bound; high but finite for equal images. Not symmetric.
+      0 or more, without an upper bound. Equal images have a high but finite value. The order of the
+      two images matters.
 
     Raises:
       ValueError: if the shapes differ or the images are too small.
@@ -182,7 +213,10 @@ def ifc(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
 
 
 def _mirror_to_32(plane: np.ndarray) -> np.ndarray:
-    """Mirrored about its edge pixels to multiples of 32; the corners hold one value each."""
+    """Extends (H, W) to multiples of 32 (min 128), mirrored about its edge pixels.
+
+    As in MeTriX MuX, each corner of the border holds a single value.
+    """
     rows, columns = (_margins(side) for side in plane.shape)
     padded = np.pad(plane, (rows, columns), mode="reflect")
     (top, bottom), (left, right) = rows, columns
@@ -200,7 +234,7 @@ def _margins(side: int) -> tuple[int, int]:
 
 
 def _subbands(plane: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The vertical and the horizontal subband of every level of the pyramid, finest first."""
+    """Returns the vertical and horizontal subband of every level of the pyramid, finest first."""
 
     def filtered(taps: np.ndarray) -> np.ndarray:
         return scipy.ndimage.correlate(plane, taps, mode="mirror")
@@ -214,25 +248,28 @@ def _subbands(plane: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _information(band_x: np.ndarray, band_y: np.ndarray, level: int) -> float:
-    """Bits in a subband, level 0 being the finest, but for the blocks at its border."""
+    """Returns the bits in a subband without the blocks at its border; level 0 is the finest."""
     height, width = (side // _BLOCK * _BLOCK for side in band_x.shape)
     band_x, band_y = band_x[:height, :width], band_y[:height, :width]
     window = 2 ** (_LEVELS - level) + 1
     gain, noise = _channel(band_x, band_y, window)
     scales, eigenvalues = _scale_mixture(band_x)
-    border = -(-(window // 2) // _BLOCK)  # blocks whose window reaches over the edge
+    border = -(-(window // 2) // _BLOCK)  # blocks whose window crosses the edge
     inside = (slice(border, -border), slice(border, -border))
     snr = (gain**2 * scales / (noise + 1e-10))[inside]
     return float(np.sum(np.log2(1 + snr[..., None] * eigenvalues)))
 
 
 def _channel(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gain and noise variance of y = gain x + noise, by regression around every block's middle."""
+    """Estimates the gain and noise variance of y = gain x + noise, by regression at every block.
+
+    The window of the regression is around the middle of the block.
+    """
     tolerance = 1e-15
     count = window**2
 
     def total(plane: np.ndarray) -> np.ndarray:
-        for _ in range(2):  # down, and, turned over, across
+        for _ in range(2):  # down the columns, then, after the transpose, across the rows
             sums = scipy.ndimage.correlate1d(plane, np.ones(window), axis=0, mode="mirror")
             plane = sums[_BLOCK // 2 :: _BLOCK].T
         return plane
@@ -253,33 +290,34 @@ def _channel(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.
 
 
 def _scale_mixture(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scale of every block, and the eigenvalues of the covariance that the blocks share."""
+    """Returns the scale of every block and the eigenvalues of the blocks' common covariance."""
     everywhere = np.lib.stride_tricks.sliding_window_view(x, (_BLOCK, _BLOCK))
     covariance = np.cov(everywhere.reshape(-1, _BLOCK**2), rowvar=False, bias=True)
     blocks = everywhere[::_BLOCK, ::_BLOCK].reshape(-1, _BLOCK**2)
-    inverse = np.linalg.pinv(covariance, hermitian=True)  # of a flat image, too
+    inverse = np.linalg.pinv(covariance, hermitian=True)  # a flat image has no inverse
     scales = np.sum(blocks @ inverse * blocks, axis=1) / _BLOCK**2
     shape = (x.shape[0] // _BLOCK, x.shape[1] // _BLOCK)
     return scales.reshape(shape), np.maximum(np.linalg.eigvalsh(covariance), 0)
 
 
-_VIEWING_ANGLE = np.degrees(1 / 3.5)  # of an image seen from 3.5 times its height, in degrees
+_VIEWING_ANGLE = np.degrees(1 / 3.5)  # degrees of an image at a distance of 3.5 times its height
 
 
 def nqm(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     """Noise quality measure in dB, as `nqm_modified.m` in MeTriX MuX 1.1.
 
-    Damera-Venkata et al. 2000: the signal-to-noise ratio between the two images as an observer sees
-    them, in five bands an octave apart, 2 to 32 cycles per image (the mean is left out). In every
-    band, Peli's local contrast decides what is seen: what is below the threshold of detection is
-    removed, and what differs less than masking allows is no difference. Periodic at the edge. That
-    decision is a jump, so the last pixel's rounding can move the result by some hundredths of a dB.
+    It is the signal-to-noise ratio between the two images as an observer sees them (Damera-Venkata
+    et al. 2000). There are five bands, an octave apart, from 2 to 32 cycles per image; the mean is
+    left out. Peli's local contrast decides in every band what is visible. Contrast below the
+    threshold of detection is removed. Differences below the masking threshold are removed, too. The
+    image is periodic at its edge. The thresholds are jumps, so the rounding of a single pixel can
+    change the result by some hundredths of a dB.
 
     Args:
       reference, image: (H, W), in 0..peak.
 
     Returns:
-      Any real number; infinite for equal images. Not symmetric.
+      Any real number; infinite for equal images. The order of the two images matters.
 
     Raises:
       ValueError: if the shapes differ.
@@ -297,10 +335,10 @@ def nqm(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     seen_x, seen_y = np.zeros_like(x), np.zeros_like(y)
     for band in range(1, 6):
         band_x, band_y = filtered(_cosine_log(radius, 2**band))
-        with np.errstate(divide="ignore", invalid="ignore"):  # black areas, where nothing is seen
+        with np.errstate(divide="ignore", invalid="ignore"):  # division by 0 in black areas
             contrast_x, contrast_y = band_x / below_x, band_y / below_y
         below_x, below_y = below_x + band_x, below_y + band_y
-        # The code takes the threshold for masking at the band's number, not at its frequency.
+        # As in the MATLAB code, the masking threshold is that at the band's number, not frequency.
         masking = 0.86 * contrast_x + (0.3 - 0.86) * _contrast_threshold(band)
         clipped = np.where(np.abs(contrast_y) > 1, 1, contrast_y)
         band_y = np.where(np.abs(clipped - contrast_x) < masking, band_x, band_y)
@@ -311,23 +349,23 @@ def nqm(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
 
 
 def _cosine_log(radius: np.ndarray, centre: float) -> np.ndarray:
-    """Response of the band-pass, one octave to either side of its centre (Peli 1990)."""
+    """Frequency response of a band-pass with an octave on each side of its centre (Peli 1990)."""
     octaves = np.log2(np.maximum(radius, centre / 2) / centre)
     return 0.5 * (1 + np.cos(np.pi * np.minimum(octaves, 1)))
 
 
 def _contrast_threshold(frequency: float) -> float:
-    """The contrast that an eye just detects, at cycles per degree (Mannos and Sakrison 1974)."""
+    """Contrast threshold of the eye at a frequency in cycles per degree (Mannos, Sakrison 1974)."""
     f = 0.114 * frequency
     return float(1 / (200 * 2.6 * (0.0192 + f) * np.exp(-(f**1.1))))
 
 
 def wpsnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
-    """Weighted PSNR in dB, as Ruizhen Liu's `WPSNR.m`: PSNR of the error as the eye filters it.
+    """Weighted PSNR in dB, as Ruizhen Liu's `WPSNR.m`: the error is filtered as by the eye.
 
-    The filter has 41x41 taps, by frequency sampling of the contrast sensitivity function of
-    Miyahara et al. (Objective Picture Quality Scale, 1998) at -20..20 cycles per degree. The error
-    is zero outside the image.
+    The filter has 41x41 taps. They come from the contrast sensitivity function of Miyahara et al.
+    (Objective Picture Quality Scale, 1998), sampled at -20..20 cycles per degree. The error is zero
+    outside the image.
 
     Args:
       reference, image: (H, W), in 0..peak.
@@ -345,7 +383,7 @@ def wpsnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> floa
 
 
 def _contrast_sensitivity() -> np.ndarray:
-    """(41, 41), zero frequency in the middle; the eye sees less of what is oblique and fine."""
+    """Returns (41, 41), zero frequency in the middle; it is lower for fine oblique patterns."""
     vertical, horizontal = np.meshgrid(*[np.arange(-20, 21) * (2 * np.pi / 60)] * 2, indexing="ij")
     w = np.hypot(vertical, horizontal)
     sensitivity = 1.5 * np.exp(-2 * w**2) - np.exp(-4 * w**2)
@@ -365,7 +403,7 @@ METRICS: dict[str, Metric] = {
 
 
 def by_name(text: str) -> dict[str, Metric]:
-    """The metrics of `config.eval.metrics`, 'psnr,ssim,ifc'; PSNR is always the first.
+    """Returns the metrics of `config.eval.metrics`, such as 'psnr,ssim,ifc'; PSNR is always first.
 
     Raises:
       ValueError: if a name is unknown.
@@ -385,7 +423,7 @@ def _check_shapes(reference: np.ndarray, image: np.ndarray) -> None:
 def _prepare(
     reference: np.ndarray, image: np.ndarray, peak: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both images as float64 in 0..255, checked for a metric."""
+    """Checks both images for a metric, and returns them as float64 in 0..255."""
     _check_shapes(reference, image)
     least = MIN_SIDE[name]
     if reference.ndim != 2 or min(reference.shape) < least:

@@ -6,44 +6,54 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 
-from srcnn_jax import architecture, convolution
+from srcnn_jax import convolution
+from srcnn_jax.architecture import Architecture, KernelShape, create_architecture
 
 INITIALIZERS = ("gaussian", "glorot", "he", "identity")
-CONVOLUTIONS = ("auto", "matmul", "xla")
+CONVOLUTIONS = ("auto", "batch_last", "channels_last")
 DTYPES = ("float32", "bfloat16")
 
 
+def create_model(config: ml_collections.ConfigDict) -> "SRCNN":
+    """Returns the network of a config; raises as `create_architecture` and `SRCNN`."""
+    return SRCNN(
+        create_architecture(config),
+        initializer=config.model.initializer,
+        convolution=config.model.convolution,
+        dtype=config.model.dtype,
+    )
+
+
 class SRCNN(nn.Module):
-    """SRCNN of any depth: convolutions with ReLU between them and nothing after the last.
+    """SRCNN of any depth: convolutions, with a ReLU after each layer except the last.
+
+    `predict.predict` computes the same network on a whole image, in two forms of its own. A change
+    of the forward pass must be made in all three; `tests/predict_test.py` compares them.
 
     Attributes:
-      kernel_sizes: side of each layer's square filters (f1, f2, f3, ...), odd.
-      features: filters of each layer but the last (n1, n2, ...).
-      channels: channels of the image (c): 1 for luminance, 3 for colour.
-      padding: 'same' (zeros, output size = input size) or 'valid', for all layers or one word for
-        each: 'valid,same,valid'.
+      architecture: kernel sizes, filters, channels and padding.
       initializer: 'gaussian' for the paper's N(0, 0.001), 'glorot' (uniform), 'he' (normal), or
         'identity' (`identity_start`).
-      convolution: 'matmul' for `convolution.conv_batch_last`, 'xla' for
-        `convolution.conv_channels_last`, 'auto' for matmul on a CPU and xla elsewhere. The
-        parameters are the same.
-      dtype: of inputs and kernels in the products, and so of activations: 'float32', or 'bfloat16'
-        with the xla form. Parameters and the output stay float32.
+      convolution: 'batch_last' for `convolution.conv_batch_last`, 'channels_last' for
+        `convolution.conv_channels_last`, 'auto' for batch_last on a CPU and channels_last
+        elsewhere. The parameters are the same.
+      dtype: dtype of inputs and kernels in the products, and so of activations: 'float32', or
+        'bfloat16' with the channels_last form. Parameters and the output stay float32.
 
     Parameters are `conv1`, `conv2`, ..., each a `kernel` (f, f, in, out) and a `bias` (out,).
+
+    Raises:
+      ValueError: if an attribute has another value.
     """
 
-    kernel_sizes: Sequence[int] = (9, 1, 5)
-    features: Sequence[int] = (64, 32)
-    channels: int = 1
-    padding: str = "same"
-    initializer: str = "gaussian"
-    convolution: str = "auto"
-    dtype: str = "float32"
+    architecture: Architecture
+    initializer: str
+    convolution: str
+    dtype: str
 
     def __post_init__(self):
-        architecture.check(self.kernel_sizes, self.features, self.channels, self.padding)
         if self.initializer not in INITIALIZERS:
             raise ValueError(f"initializer is one of {INITIALIZERS}, not {self.initializer!r}")
         if self.convolution not in CONVOLUTIONS:
@@ -57,26 +67,29 @@ class SRCNN(nn.Module):
         """Restores bicubic-enlarged images.
 
         Args:
-          x: float32 (N, H, W, channels) in 0..1.
+          x: float32 (N, H, W, channels) on the scale 0..1.
 
         Returns:
-          float32 (N, H', W', channels): H' = H less twice the `margin` of the valid layers.
+          float32 (N, H', W', channels), with H' = H - 2 margin and W' = W - 2 margin
+          (`Architecture.margin`).
+
+        Raises:
+          ValueError: if the shape of x does not fit, or the dtype does not fit the device.
         """
-        if x.ndim != 4 or x.shape[-1] != self.channels:
-            raise ValueError(f"SRCNN needs (N, H, W, {self.channels}), not {x.shape}")
-        batch = x.shape[0] if uses_matmul(self.convolution) else None
+        arch = self.architecture
+        if x.ndim != 4 or x.shape[-1] != arch.channels:
+            raise ValueError(f"SRCNN needs (N, H, W, {arch.channels}), not {x.shape}")
+        batch = x.shape[0] if uses_batch_last(self.convolution) else None
         if batch and self.dtype != "float32":
             raise ValueError(
-                f"dtype {self.dtype!r} is for GPUs and TPUs, with convolution 'xla': it is slower "
-                "on a CPU"
+                f"dtype {self.dtype!r} is for GPUs and TPUs, with convolution 'channels_last': "
+                "it is slower on a CPU, so use 'float32'"
             )
         if batch:
-            x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)
-        paddings = architecture.layer_paddings(self.padding, len(self.kernel_sizes))
-        shapes = architecture.kernel_shapes(self.kernel_sizes, self.features, self.channels)
-        for index, (shape, padding) in enumerate(zip(shapes, paddings, strict=True)):
-            last = index == len(shapes) - 1
-            init = _kernel_init(self.initializer, self.channels, first=index == 0, last=last)
+            x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)  # (C, H, W N)
+        for index, (shape, padding) in enumerate(zip(arch.shapes, arch.paddings, strict=True)):
+            last = index == arch.layers - 1
+            init = _kernel_init(self.initializer, arch.channels, first=index == 0, last=last)
             relu = nn.relu if not last else lambda y: y
             layer = _Convolution(
                 shape, padding, init, relu, batch, self.dtype, name=f"conv{index + 1}"
@@ -84,14 +97,16 @@ class SRCNN(nn.Module):
             x = layer(x)
         if not batch:
             return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return x.reshape(*x.shape[:2], -1, batch).transpose(3, 1, 2, 0)
+        return x.reshape(*x.shape[:2], -1, batch).transpose(3, 1, 2, 0)  # (N, H', W', C)
 
 
 class _Convolution(nn.Module):
-    """One layer, with `flax.linen.Conv`'s parameters: on (N, H, W, C), or if it is told N, on
-    (C, H, W N)."""
+    """One layer, with the parameters of `flax.linen.Conv`.
 
-    shape: tuple[int, int, int, int]
+    Its input is (N, H, W, C) if `batch` is None, or (C, H, W N) if `batch` is N.
+    """
+
+    shape: KernelShape
     padding: str
     kernel_init: Callable[..., jax.Array]
     activation: Callable[[jax.Array], jax.Array]
@@ -119,9 +134,9 @@ class _Convolution(nn.Module):
         )
 
 
-def uses_matmul(form: str) -> bool:
-    """Whether `SRCNN.convolution` means the matrix-product form on the default backend."""
-    return form == "matmul" or (form == "auto" and jax.default_backend() == "cpu")
+def uses_batch_last(form: str) -> bool:
+    """Whether a value of `SRCNN.convolution` means the batch-last form on the default backend."""
+    return form == "batch_last" or (form == "auto" and jax.default_backend() == "cpu")
 
 
 def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[..., jax.Array]:
@@ -137,22 +152,25 @@ def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[
 def identity_start(
     key: jax.Array, shape: Sequence[int], *, channels: int, first: bool, last: bool
 ) -> jax.Array:
-    """A layer of a network that begins as bicubic interpolation and has to learn the rest only.
+    """Initial kernel of a layer, so that the network starts as bicubic interpolation.
 
-    Filter i of every layer, for each channel i of the image, passes the centre pixel of channel
-    i through: the input is not negative, so ReLU lets it by. The other filters are He
-    initialised, in the first layer less their mean, so that they do not all answer to the large
-    common brightness of a patch; in the last layer they start near zero, N(0, 0.001).
+    The network then has to learn only the difference from bicubic. In every layer, filter i passes
+    the centre pixel of channel i through, for each channel i of the image. ReLU does not change it,
+    because the input is almost never negative. The other filters are He-initialised. In the first
+    layer their mean is removed, because otherwise all of them would respond to the brightness of a
+    patch, which is large. The last layer's weights start near zero, from N(0, 0.001).
 
     Args:
+      key: the random key.
       shape: (f, f, in, out) of the kernel.
       channels: channels of the image; every layer must be at least as wide.
+      first, last: whether this is the first layer, or the last.
 
     Returns:
       float32 kernel of that shape.
 
     Raises:
-      ValueError: if a layer is narrower than the image has channels.
+      ValueError: if a layer has fewer filters than the image has channels.
     """
     size, _, fan_in, fan_out = shape
     if min(fan_in, fan_out) < channels:

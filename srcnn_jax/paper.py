@@ -1,6 +1,6 @@
-"""The papers' numbers, and a result of ours beside them: rows, and the table that main prints.
+"""The papers' numbers, and our results beside them: rows, and the table that main prints.
 
-Every table that compares with the paper is made of the rows of `beside_915` and `beside_955`.
+Every table that compares with the paper uses the rows of `beside_915` and `beside_955`.
 """
 
 import dataclasses
@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 
 
 class Score(NamedTuple):
-    """A method's result on an image or a test set, named as in metrics.py; None: not published."""
+    """A method's scores on an image or a test set, by the names of metrics.py.
+
+    None means that the paper has no such score.
+    """
 
     psnr: float
     ssim: float | None = None
@@ -43,7 +46,7 @@ SRCNN_915_T91: dict[tuple[str, int], dict[str, float]] = {
     },
 }
 
-# Means of the same tables.
+# Means from the same tables.
 SRCNN_915_T91_MEAN = {
     ("set5", 2): Score(36.34),
     ("set5", 3): Score(32.39),
@@ -51,7 +54,7 @@ SRCNN_915_T91_MEAN = {
     ("set14", 3): Score(29.0),
 }
 
-# TPAMI 2016, Tables 2, 3 and 4, means: (bicubic, SRCNN 9-5-5 trained on ImageNet).
+# TPAMI 2016, means of Tables 2, 3 and 4: (bicubic, SRCNN 9-5-5 trained on ImageNet).
 BICUBIC_AND_SRCNN_955_IMAGENET_MEAN = {
     ("set5", 2): (
         Score(33.66, 0.9299, 0.9915, 6.1, 36.73, 50.06),
@@ -92,20 +95,20 @@ BICUBIC_AND_SRCNN_955_IMAGENET_MEAN = {
 }
 
 
-# Digits after the point of every metric, in all tables that stand beside the paper's.
+# Digits after the decimal point, in all tables that compare with the paper.
 DIGITS = {"psnr": 2, "ssim": 4, "msssim": 4, "ifc": 2, "nqm": 2, "wpsnr": 2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One score of ours beside the paper's.
+    """One of our scores beside the paper's.
 
     Attributes:
-      dataset, scale: the test set, and by how much it was enlarged.
-      image: a name without the '_GT' of Set5's files, or 'mean'.
-      metric: as in metrics.py.
-      bicubic, ours: our scores; PSNR of equal images is infinite.
-      paper_bicubic, paper: the paper's scores; None where it has none.
+      dataset, scale: name of the test set, and factor of the enlargement.
+      image: name of the image without the '_GT' of Set5's files, or 'mean'.
+      metric: name of the metric, as in metrics.py.
+      bicubic, ours: our scores of bicubic and of the method. PSNR of equal images is infinite.
+      paper_bicubic, paper: the paper's scores; None if the paper has none.
     """
 
     dataset: str
@@ -119,12 +122,12 @@ class Comparison:
 
     @property
     def bicubic_difference(self) -> float | None:
-        """Ours less the paper's; None if the paper has no score, or ours is infinite."""
+        """Our bicubic minus the paper's; None if the paper has no score or ours is infinite."""
         return _difference(self.bicubic, self.paper_bicubic)
 
     @property
     def difference(self) -> float | None:
-        """As `bicubic_difference`, for the network."""
+        """Our method's score minus the paper's; None as in `bicubic_difference`."""
         return _difference(self.ours, self.paper)
 
 
@@ -133,14 +136,14 @@ def _difference(ours: float, paper: float | None) -> float | None:
 
 
 def beside_915(result: Mapping[str, Any]) -> list[Comparison]:
-    """Every image and every mean beside SRCNN 9-1-5, trained on T91, which has PSNR only.
+    """Compares every image and mean with the paper's SRCNN 9-1-5 trained on T91 (PSNR only).
 
     Args:
-      result: of `evaluate.evaluate` or `evaluate.evaluate_outputs`, or as `eval.json` holds it,
-        where null stands for infinity.
+      result: the result of `evaluate.evaluate` or `evaluate.evaluate_outputs`, or the content of
+        `eval.json`, where null means infinity.
 
     Returns:
-      By test set, image (the mean comes last) and metric, in the order of the result.
+      Rows by test set, image (the mean is last) and metric, in the order of the result.
     """
     rows = []
     scale = result["scale"]
@@ -155,13 +158,13 @@ def beside_915(result: Mapping[str, Any]) -> list[Comparison]:
 
 
 def beside_955(result: Mapping[str, Any]) -> list[Comparison]:
-    """The means beside bicubic and SRCNN 9-5-5, trained on ImageNet, of the paper.
+    """Compares the means with the paper's bicubic and SRCNN 9-5-5 trained on ImageNet.
 
     Args:
       result: as `beside_915`.
 
     Returns:
-      By test set and metric; none of a test set that the paper does not have.
+      Rows by test set and metric. A test set or scale that the paper lacks has no rows.
     """
     rows = []
     scale = result["scale"]
@@ -180,7 +183,7 @@ def _compare(
     bicubic: Mapping[str, float | None] | None,
     srcnn: Mapping[str, float | None],
 ) -> list[Comparison]:
-    """One image or mean, a row for each metric; `bicubic` and `srcnn` are the paper's."""
+    """Returns a row for each metric of an image or mean. `bicubic` and `srcnn` are the paper's."""
     ours = scores[method_of(scores)]
     return [
         Comparison(
@@ -198,7 +201,7 @@ def _compare(
 
 
 def method_of(scores: Mapping[str, Any]) -> str:
-    """What stands beside bicubic in a result: 'srcnn', or 'outputs' of another program."""
+    """Returns the method of a result: 'srcnn', or 'outputs' for another program."""
     return next(kind for kind in scores if kind not in ("name", "bicubic"))
 
 
@@ -207,23 +210,23 @@ def _number(score: float | None) -> float:
 
 
 def by_image(rows: Sequence[Comparison]) -> list[list[Comparison]]:
-    """Rows of one test set, those of the metrics of one image together."""
+    """Groups the rows of one test set by image: one list holds all metrics of an image."""
     count = len(dict.fromkeys(row.metric for row in rows))
     return [list(rows[i : i + count]) for i in range(0, len(rows), count)]
 
 
 def format_score(score: float | None, metric: str) -> str:
-    """A score with the digits of its metric; a dash where the paper has none."""
+    """Formats a score with the digits of its metric; None, which the paper lacks, is a dash."""
     return "–" if score is None else f"{score:.{DIGITS[metric]}f}"
 
 
 def format_difference(difference: float, metric: str) -> str:
-    """A difference of scores with its sign and the digits of the metric."""
+    """Formats a difference of scores with its sign and the digits of its metric."""
     return f"{difference:+.{DIGITS[metric]}f}"
 
 
 def format_table(result: Mapping[str, Any]) -> str:
-    """A result as text, beside the paper's scores where the paper has them.
+    """Formats a result as a text table, with the paper's scores if the paper has them.
 
     Args:
       result: as `beside_915`.
@@ -265,5 +268,5 @@ def _format_dataset(name: str, result: Mapping[str, Any]) -> str:
 
 
 def _cells(texts: Sequence[str]) -> str:
-    """The first in 7 columns, every other in 8."""
+    """Joins texts in cells of 8 characters; the first cell has 7."""
     return "".join(f"{text:>8}" for text in texts)[1:]

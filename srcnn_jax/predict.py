@@ -1,71 +1,71 @@
-"""A network applied to a whole image of any size, in panels of bounded memory."""
+"""Applies a network to a whole image of any size, in tiles of bounded memory.
+
+This file has two more forms of the forward pass of `models.SRCNN`: `_tile_batch_last` and
+`_tile_channels_last`. A change of the forward pass must be made in all three;
+`tests/predict_test.py` compares them.
+"""
 
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srcnn_jax import architecture, convolution, models, parallel
+from srcnn_jax import convolution, models, parallel
+from srcnn_jax.architecture import Architecture
 from srcnn_jax.convolution import Windows
 from srcnn_jax.weights import Network
 
-# (image row of the first of them, enlarged rows (h, W, C) float32) to restored rows (h, W, C)
-Restore = Callable[[int, np.ndarray], np.ndarray]
-
-PANEL_ROWS = 512  # at most, of what a device restores at a time; the result does not change
-MIN_TILE_ROWS = 128  # of them, when there are more devices: panels share work with their neighbours
-PANEL_COLUMNS = 256, 384, 512  # in the matrix-product form, which compiles for these alone
-XLA_COLUMNS = 2048  # at most, in the other form: a panel takes up to 1 GB of a GPU
-STRIP_ROWS = 24, 12  # of a panel's activations at a time, with a pointwise middle and without
-PATCH, STRIDE, BATCH = 33, 14, 64  # of `by_patches`: the article's patches and their stride
+MAX_TILE_ROWS = 512  # about the max rows of a tile; the result does not depend on it
+MIN_TILE_ROWS = 128  # min rows of a tile on several devices, because tiles compute overlaps twice
+TILE_COLUMNS = 256, 384, 512  # columns of a tile in the batch-last form; wide tiles are faster
+MAX_TILE_COLUMNS = 2048  # max columns in the channels-last form: a tile takes up to 1 GB of a GPU
+BLOCK_ROWS = 24, 12  # rows of a cache block: if all middle layers are pointwise, and if not
 
 
 def predict(
-    weights: Network, image: np.ndarray, *, panel_rows: int = PANEL_ROWS, form: str = "auto"
+    network: Network, image: np.ndarray, *, tile_rows: int = MAX_TILE_ROWS, form: str = "auto"
 ) -> np.ndarray:
     """Restores one bicubic-enlarged image; the output has the size of the input.
 
-    Each layer sees its own input, of the size of the image, continued beyond the image: a 'same'
-    layer by zeros, as in training, a 'valid' layer by the nearest pixel, as the released `SRCNN.m`
-    does. (To continue the image alone, by all margins at once, is not the same: it differs within
-    the receptive field of the border, on `foreman` at x3 by 0.03 dB.) Panels overlap by the
-    receptive field, so the result does not depend on them but for float rounding (1e-7). They are
-    shared by all local devices.
+    The input of each layer has the size of the image and is extended beyond the border: with zeros
+    for a 'same' layer, as in training, and with the nearest pixel for a 'valid' layer, as in the
+    released `SRCNN.m`. (Extending only the image, by all margins at once, is not the same. The
+    result differs within the receptive field of the border, for `foreman` at x3 by 0.03 dB.) Tiles
+    overlap by the receptive field, so the result depends on the tiles only by float rounding
+    (1e-7). All local devices share the tiles.
 
     Args:
-      weights: the network; its channels must be those of the image.
-      image: float32 (H, W, C) in 0..1.
-      panel_rows: about how many rows a device computes at a time.
-      form: 'auto', 'matmul' or 'xla', as `models.SRCNN.convolution`.
+      network: the network; it must have as many channels as the image.
+      image: float32 (H, W, C) on the scale 0..1.
+      tile_rows: approximate number of rows that a device computes at a time.
+      form: 'auto', 'batch_last' or 'channels_last', as `models.SRCNN.convolution`.
 
     Returns:
-      float32 (H, W, C), not clipped.
+      float32 (H, W, C), on the scale 0..1, not clipped.
 
     Raises:
-      ValueError: if the channels do not fit.
+      ValueError: if the number of channels differs.
     """
-    kernels = [layer["kernel"] for layer in weights.layers]
-    if image.ndim != 3 or image.shape[-1] != kernels[0].shape[2]:
-        raise ValueError(f"the network needs (H, W, {kernels[0].shape[2]}), not {image.shape}")
+    arch = network.architecture
+    if image.ndim != 3 or image.shape[-1] != arch.channels:
+        raise ValueError(f"the network needs (H, W, {arch.channels}), not {image.shape}")
     height, width, _ = image.shape
-    sizes, paddings = weights.kernel_sizes, weights.padding
-    reach = sum(size // 2 for size in sizes)
-    first_padding = architecture.layer_paddings(paddings, len(sizes))[0]
-    margin = sizes[0] // 2 if first_padding == "valid" else 0
-    matmul = models.uses_matmul(form)
+    radius = arch.receptive_field_radius
+    margin = arch.kernel_sizes[0] // 2 if arch.paddings[0] == "valid" else 0
+    batch_last = models.uses_batch_last(form)
     devices = tuple(jax.local_devices())
 
-    rows, columns, room = _layout(height, width, sizes, panel_rows, len(devices), matmul)
+    rows, columns, capacity = _layout(height, width, arch, tile_rows, len(devices), batch_last)
     corners = itertools.product(range(0, height, rows), range(0, width, columns))
 
-    panel_of = _matmul_panel if matmul else _xla_panel
-    run = parallel.pmap_parts(panel_of, devices, paddings=paddings)
-    layers = [(layer["kernel"], layer["bias"]) for layer in weights.layers]
+    restore_tile = _tile_batch_last if batch_last else _tile_channels_last
+    run = parallel.pmap_parts(restore_tile, devices, arch=arch)
+    layers = [(layer["kernel"], layer["bias"]) for layer in network.layers]
     layers = parallel.replicate(layers, list(devices))
     out = np.empty(image.shape, np.float32)
 
@@ -74,16 +74,16 @@ def predict(
             part = out[top : top + rows, left : left + columns]
             part[:] = result[: part.shape[0], : part.shape[1]]
 
-    shape = room + 2 * reach, columns + 2 * reach, image.shape[2]
+    shape = capacity + 2 * radius, columns + 2 * radius, arch.channels
     before = None
     while group := list(itertools.islice(corners, len(devices))):
-        padded = group + [(height, 0)] * (len(devices) - len(group))  # nothing to do for the rest
-        panels = np.zeros((len(devices), *shape), np.float32)
-        for panel, (top, left) in zip(panels, padded, strict=True):
-            _fill(panel, image, (top - reach, left - reach), margin)
+        padded = group + [(height, 0)] * (len(devices) - len(group))  # the other devices are idle
+        tiles = np.zeros((len(devices), *shape), np.float32)
+        for tile, (top, left) in zip(tiles, padded, strict=True):
+            _fill(tile, image, (top - radius, left - radius), margin)
         inside = [[top, left, height, width, rows] for top, left in padded]
-        results = run(layers, panels, np.asarray(inside))
-        if before:  # while the devices are at work
+        results = run(layers, tiles, np.asarray(inside))
+        if before:  # the devices compute `results` during this
             write(*before)
         before = group, results
     if before:
@@ -91,119 +91,88 @@ def predict(
     return out
 
 
-def by_bands(weights: Network, height: int, width: int) -> tuple[int, Restore]:
-    """What restores a band, and how many rows it needs beyond its own on each side.
+def _fill(tile: np.ndarray, image: np.ndarray, corner: tuple[int, int], margin: int) -> None:
+    """Copies a rectangle of the image into a tile, with replicated pixels around the image.
 
-    The restorer takes the ends of its rows for the picture's borders. Where they are not, the
-    rows that this spoils are fewer than the rows beyond the band's own, which are cut off.
+    Args:
+      tile: zeros (h, w, C), which are filled in place.
+      image: (H, W, C).
+      corner: image row and column of the tile's first pixel; may be negative.
+      margin: number of pixels beyond the border that repeat the nearest pixel. Pixels farther out
+        stay zero.
     """
-    halo = sum(size // 2 for size in weights.kernel_sizes)
-    return halo, lambda first, rows: predict(weights, rows)
-
-
-def by_patches(weights: Network, height: int, width: int) -> tuple[int, Restore]:
-    """As `by_bands`, but a pixel is the mean over all the patches of a grid that hold it.
-
-    A patch is restored with the network's own padding. What valid layers cut off is added to it
-    first, from its neighbourhood or, at the picture's border, by the nearest pixel. So this differs
-    from bands by the zeros that 'same' layers see around every patch, and near the border.
-    """
-    channels = weights.layers[0]["kernel"].shape[2]
-    model = models.SRCNN(weights.kernel_sizes, weights.features, channels, weights.padding)
-    apply = jax.jit(model.apply)
-    margin = architecture.margin(weights.kernel_sizes, weights.padding)
-    # The last patch of a row or column ends with the picture.
-    size = min(PATCH, height), min(PATCH, width)
-    tops = [*range(0, height - size[0], STRIDE), height - size[0]]
-    lefts = [*range(0, width - size[1], STRIDE), width - size[1]]
-    shape = BATCH, size[0] + 2 * margin, size[1] + 2 * margin, channels
-
-    def restore(first: int, rows: np.ndarray) -> np.ndarray:
-        padded = np.pad(rows, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        inside = [top - first for top in tops if 0 <= top - first <= len(rows) - size[0]]
-        corners = [(top, left) for top in inside for left in lefts]
-        total = np.zeros(rows.shape, np.float32)
-        count = np.zeros((*rows.shape[:2], 1), np.float32)
-        for start in range(0, len(corners), BATCH):
-            batch = corners[start : start + BATCH]
-            patches = np.zeros(shape, np.float32)
-            for patch, (top, left) in zip(patches, batch, strict=False):
-                patch[:] = padded[top : top + shape[1], left : left + shape[2]]
-            with jax.default_matmul_precision("highest"):  # GPUs and TPUs round otherwise
-                restored = np.asarray(apply({"params": weights.params}, patches))
-            for patch, (top, left) in zip(restored, batch, strict=False):
-                total[top : top + size[0], left : left + size[1]] += patch
-                count[top : top + size[0], left : left + size[1]] += 1
-        return total / np.maximum(count, 1)  # 0 in spoilt rows only
-
-    return PATCH - 1 + margin, restore
-
-
-def _fill(panel: np.ndarray, image: np.ndarray, corner: tuple[int, int], margin: int) -> None:
-    """Copies a rectangle of the image inside its frame, `margin` replicated pixels, into zeros."""
     inside, real, missing = [], [], []
-    for begin, length, extent in zip(corner, panel.shape, image.shape[:2], strict=False):
+    for begin, length, extent in zip(corner, tile.shape, image.shape[:2], strict=False):
         first = max(begin, -margin)
         last = max(first, min(begin + length, extent + margin))
         inside.append(slice(first - begin, last - begin))
         real.append(slice(max(first, 0), max(first, 0, min(last, extent))))
         missing.append((max(-first, 0), max(last - extent, 0)))
     part = image[tuple(real)]
-    panel[tuple(inside)] = np.pad(part, (*missing, (0, 0)), mode="edge") if margin else part
+    tile[tuple(inside)] = np.pad(part, (*missing, (0, 0)), mode="edge") if margin else part
 
 
 def _layout(
-    height: int, width: int, sizes: Sequence[int], panel_rows: int, devices: int, matmul: bool
+    height: int, width: int, arch: Architecture, tile_rows: int, devices: int, batch_last: bool
 ) -> tuple[int, int, int]:
-    """How an image is cut into panels: their rows and columns, and the rows that each has room for.
+    """Chooses the tiles of an image.
 
-    The room and the columns are what is compiled for, so they take few values.
+    Returns:
+      (rows, columns, capacity): the rows and columns of a tile, and the rows that the compiled
+      program can hold. The program depends on capacity and columns, so these take few values.
     """
-    columns = _panel_columns(width) if matmul else min(-(-width // 256) * 256, XLA_COLUMNS)
-    halo = sizes[-1] - 1  # rows of the last hidden layer that two panels share
-    strip = _strip_rows(sizes)
-    room = -(-(panel_rows + halo) // strip) * strip - halo
-    shares = devices // math.gcd(devices, -(-width // columns))  # so that all have as much to do
-    down = -(-height // room)
-    down = max(down, min(-(-down // shares) * shares, height // MIN_TILE_ROWS))
-    rows = -(-(-(-height // down) + halo) // strip) * strip - halo  # whole strips
-    if not matmul and down > 1:  # strips beyond the rows are left out, but not by XLA's form
-        room = -(-rows // MIN_TILE_ROWS) * MIN_TILE_ROWS
-    return rows, columns, room
+    columns = _tile_columns(width) if batch_last else min(-(-width // 256) * 256, MAX_TILE_COLUMNS)
+    overlap = arch.kernel_sizes[-1] - 1  # rows of the last hidden layer that two tiles share
+    block = _block_rows(arch)
+    capacity = -(-(tile_rows + overlap) // block) * block - overlap
+    across = -(-width // columns)
+    multiple = devices // math.gcd(devices, across)  # `down` is a multiple of it: no idle device
+    down = -(-height // capacity)
+    down = max(down, min(-(-down // multiple) * multiple, height // MIN_TILE_ROWS))
+    rows = -(-(-(-height // down) + overlap) // block) * block - overlap  # whole blocks
+    if not batch_last and down > 1:  # this form computes its whole capacity, and not blocks
+        capacity = -(-rows // MIN_TILE_ROWS) * MIN_TILE_ROWS
+    return rows, columns, capacity
 
 
-def _panel_columns(width: int) -> int:
-    """The wider panels are faster, unless they reach farther beyond the image."""
-    return min(PANEL_COLUMNS, key=lambda columns: (-(-width // columns) * columns, -columns))
+def _tile_columns(width: int) -> int:
+    """The entry of `TILE_COLUMNS` whose tiles cover the fewest columns; the widest of equals."""
+    return min(TILE_COLUMNS, key=lambda columns: (-(-width // columns) * columns, -columns))
 
 
-def _strip_rows(sizes: Sequence[int]) -> int:
-    """Whole tiles of 4 and 6 rows, fewer where a middle layer's products would leave the cache.
+def _block_rows(arch: Architecture) -> int:
+    """Rows of a cache block: a multiple of the tiles of 4 and 6 rows of `conv_batch_last`.
 
-    More than the last layer reaches, so that a strip beyond the image has the image's last row.
+    There are fewer rows if a middle layer is not pointwise, because its products would not fit the
+    cache. There are more rows than half of the last kernel, so that a block beyond the image still
+    holds the image's last row.
     """
-    rows = STRIP_ROWS[max(sizes[1:-1], default=1) > 1]
-    return (1 + sizes[-1] // 2 // rows) * rows
+    rows = BLOCK_ROWS[max(arch.kernel_sizes[1:-1], default=1) > 1]
+    return (1 + arch.kernel_sizes[-1] // 2 // rows) * rows
 
 
 def _bias_and_relu(bias: jax.Array, y: jax.Array) -> jax.Array:
-    return jax.nn.relu(y + bias[:, None, None])
+    return jax.nn.relu(y + bias[:, None, None])  # (..., C, H, W)
 
 
 def _continue(
     x: jax.Array, corner: tuple[Any, Any], border: int, padding: str, inside: jax.Array
 ) -> jax.Array:
-    """A layer's output with what the next layer is to see beyond the image.
+    """Extends a layer's output beyond the image, as the next layer's padding requires.
 
-    A mask over all of x would be another pass over it, a third of the time; this touches the
-    edges only.
+    A mask over all of x would be another pass over x, which takes a third of the time. This
+    function changes only the edges.
 
     Args:
-      x: its axes 1 and 2 are rows and columns; the image's edge is in it, where it goes beyond.
-      corner: image row and column of its first entry.
-      border: pixels beyond the image that later layers reach.
-      padding: of the next layer: 'same' for zeros, 'valid' for the nearest pixel.
-      inside: [_, _, height, width, _] of the image.
+      x: a layer's output, (1, h, w, n) or (n, h, w): axes 1 and 2 are rows and columns. If x
+        extends beyond the image, it also holds the image's edge.
+      corner: image row and column of the first entry of x.
+      border: number of pixels beyond the image that later layers read.
+      padding: the next layer's padding: 'same' for zeros, 'valid' for the nearest pixel.
+      inside: [_, _, height, width, _], with height and width of the image.
+
+    Returns:
+      The extended x, of the same shape.
     """
     for axis, first, size in zip((1, 2), corner, inside[2:4], strict=True):
         length = x.shape[axis]
@@ -222,76 +191,86 @@ def _continue(
     return x
 
 
-def _continuations(sizes: Sequence[int], paddings: str) -> list[tuple[int, str]]:
-    """For each layer's output but the last: pixels beyond the image that later layers reach, and
-    the next layer's padding. 0 pixels where that is pointwise: then its output is continued."""
-    kinds = architecture.layer_paddings(paddings, len(sizes))
+def _continuations(arch: Architecture) -> list[tuple[int, str]]:
+    """`border` and `padding` of `_continue` for the output of each layer except the last.
+
+    The border is 0 if the next layer is pointwise. Then the output of that layer is extended.
+    """
+    sizes = arch.kernel_sizes
     return [
-        (sum(size // 2 for size in sizes[i:]) if sizes[i] > 1 else 0, kinds[i])
-        for i in range(1, len(sizes))
+        (sum(size // 2 for size in sizes[i:]) if sizes[i] > 1 else 0, arch.paddings[i])
+        for i in range(1, arch.layers)
     ]
 
 
-def _xla_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
-    """The form for GPU and TPU: (rows + 2 reach, columns + 2 reach, C) to (rows, columns, C).
+def _tile_channels_last(layers, tile, inside, *, arch: Architecture) -> jax.Array:
+    """Restores a tile in the form for GPU and TPU.
 
-    `inside` is [image row and column of the panel's first pixel, height and width of the image,
-    rows to compute].
+    Args:
+      layers: (kernel (f, f, in, out), bias (out,)) of each layer, float32.
+      tile: float32 (capacity + 2 radius, columns + 2 radius, C).
+      inside: int (5,): image row and column of the first restored pixel, height and width of the
+        image, and the rows that are needed. (This form computes all rows.)
+      arch: the architecture.
+
+    Returns:
+      float32 (capacity, columns, C).
     """
-    sizes = [kernel.shape[0] for kernel, _ in layers]
-    convolve = functools.partial(
-        convolution.conv_channels_last, precision=jax.lax.Precision.HIGHEST
-    )
+    highest = jax.lax.Precision.HIGHEST
+    convolve = functools.partial(convolution.conv_channels_last, precision=highest)
     *hidden, (last_kernel, last_bias) = layers
-    x = panel[None]
-    row, column = (inside[axis] - sum(size // 2 for size in sizes) for axis in (0, 1))
-    for (kernel, bias), following in zip(hidden, _continuations(sizes, paddings), strict=True):
+    x = tile[None]  # (1, h, w, C)
+    row, column = (inside[axis] - arch.receptive_field_radius for axis in (0, 1))
+    for (kernel, bias), following in zip(hidden, _continuations(arch), strict=True):
         row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
-        x = jax.nn.relu(convolve(x, kernel) + bias)
+        x = jax.nn.relu(convolve(x, kernel) + bias)  # (1, h, w, n), smaller by the kernel
         if following[0]:
             x = _continue(x, (row, column), *following, inside)
     return (convolve(x, last_kernel) + last_bias)[0]
 
 
-def _matmul_panel(layers, panel, inside, *, paddings: str) -> jax.Array:
-    """The form of `convolution.py`, over strips whose activations stay in the cache.
+def _tile_batch_last(layers, tile, inside, *, arch: Architecture) -> jax.Array:
+    """Restores a tile in the form of `conv_batch_last`; arguments and result as the other form.
 
-    The last layer folds columns inside a strip and rows at the end, over the whole panel, so that
-    strips need no halo of last hidden activations.
+    The tile is computed in cache blocks: groups of rows whose activations stay in the cache. The
+    last layer folds the columns inside a block. It folds the rows at the end, over the whole tile.
+    So neighbouring blocks need no common rows of the last hidden layer.
     """
-    sizes = [kernel.shape[0] for kernel, _ in layers]
     *hidden, (last_kernel, last_bias) = layers
-    size, channels = sizes[-1], last_kernel.shape[-1]
-    reach = sum(s // 2 for s in sizes)
-    halo = 2 * sum(s // 2 for s in sizes[:-1])
-    strip_rows = _strip_rows(sizes)
-    canvas = panel.transpose(2, 0, 1)
-    rows, columns = canvas.shape[1] - halo, canvas.shape[2] - 2 * reach
-    # (row tap, column tap, C_in, C_out) to ((column tap, row tap, C_out), C_in), both flipped
+    size, channels = arch.kernel_sizes[-1], arch.channels
+    radius = arch.receptive_field_radius
+    overlap = 2 * (radius - size // 2)  # input rows of a block beyond its own
+    block_rows = _block_rows(arch)
+    canvas = tile.transpose(2, 0, 1)  # (C, h, w)
+    rows, columns = canvas.shape[1] - overlap, canvas.shape[2] - 2 * radius
+    # The last kernel goes from (row tap, column tap, in, out) to ((column tap, row tap, out), in),
+    # with both taps flipped.
     last_matrix = last_kernel[::-1, ::-1].transpose(1, 0, 3, 2).reshape(-1, last_kernel.shape[2])
 
-    # Rows of the last hidden layer, of which a panel at the image's end needs fewer.
+    # `needed` counts rows of the last hidden layer. A tile at the image's end needs fewer.
     needed = jnp.minimum(inside[4], inside[2] - inside[0]) + size - 1
 
-    def strip(index, sums):
-        start = jnp.clip(needed - strip_rows, 0, index * strip_rows)  # the last ends with the image
-        x = jax.lax.dynamic_slice_in_dim(canvas, start, strip_rows + halo, axis=1)
-        row, column = inside[0] - reach + start, inside[1] - reach
-        for (kernel, bias), following in zip(hidden, _continuations(sizes, paddings), strict=True):
+    def add_block(index, sums):
+        # The last block ends with the image.
+        start = jnp.clip(needed - block_rows, 0, index * block_rows)
+        x = jax.lax.dynamic_slice_in_dim(canvas, start, block_rows + overlap, axis=1)
+        row, column = inside[0] - radius + start, inside[1] - radius
+        for (kernel, bias), following in zip(hidden, _continuations(arch), strict=True):
             row, column = row + kernel.shape[0] // 2, column + kernel.shape[1] // 2
             relu = functools.partial(_bias_and_relu, bias)
-            x = convolution.conv_batch_last(x, kernel, 1, finish=relu)
+            x = convolution.conv_batch_last(x, kernel, 1, finish=relu)  # (n, h, w)
             if following[0]:
                 x = _continue(x, (row, column), *following, inside)
-        product = last_matrix @ x.reshape(x.shape[0], -1)
+        product = last_matrix @ x.reshape(x.shape[0], -1)  # (size size C, block_rows w)
         taps = product.reshape(size, size * channels, *x.shape[1:])
         windows = Windows(convolution.COLUMNS, columns, size, x.shape[2], 1 - size)
-        return jax.lax.dynamic_update_slice_in_dim(
-            sums, convolution.fold(taps, windows), start, axis=1
-        )
+        folded = convolution.fold(taps, windows)  # (size C, block_rows, columns)
+        return jax.lax.dynamic_update_slice_in_dim(sums, folded, start, axis=1)
 
     sums = jnp.zeros((size * channels, rows, columns))
-    sums = jax.lax.fori_loop(0, -(-needed // strip_rows), strip, sums)
+    sums = jax.lax.fori_loop(0, -(-needed // block_rows), add_block, sums)
     taps = sums.reshape(size, channels, rows, columns)
     windows = Windows(convolution.ROWS, rows - size + 1, size, rows, 1 - size)
-    return (convolution.fold(taps, windows) + last_bias[:, None, None]).transpose(1, 2, 0)
+    # restored: (C, capacity, columns), with capacity = rows - size + 1
+    restored = convolution.fold(taps, windows) + last_bias[:, None, None]
+    return restored.transpose(1, 2, 0)

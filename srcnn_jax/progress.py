@@ -1,4 +1,4 @@
-"""What a run says while it trains: one line, overwritten on a terminal, plain lines on a pipe."""
+"""The progress of a training: one line that is overwritten on a terminal, or lines on a pipe."""
 
 import dataclasses
 import math
@@ -10,12 +10,13 @@ class Progress:
     """Counts steps and seconds, and prints them.
 
     Attributes:
-      steps: length of the training.
+      steps: steps of the whole training.
       batch_size: patches of a step.
       every: steps between two lines on a pipe.
-      dataset: what PSNR is measured on.
-      silent: whether to print nothing (all processes but the first).
-      seconds, waited: time since the start, and how much of it the devices had no data.
+      dataset: name of the validation set.
+      silent: True prints nothing (for all processes except the first).
+      seconds: seconds of all dispatches so far.
+      waited: seconds of these in which the devices waited for data.
     """
 
     steps: int
@@ -25,13 +26,13 @@ class Progress:
     silent: bool = False
     seconds: float = 0.0
     waited: float = 0.0
-    _counted: int = 0  # steps that the rate is computed from, and their seconds
-    _counted_seconds: float = 0.0
-    _psnr: float = math.nan  # newest mean in dB, and the step after which it was measured
-    _measured_at: int = 0
+    _counted: int = 0  # steps from which the speed is computed
+    _counted_seconds: float = 0.0  # seconds of these steps
+    _psnr: float = math.nan  # newest mean PSNR in dB
+    _measured_at: int = 0  # step after which it was measured
 
     def add(self, steps: int, seconds: float, waited: float) -> None:
-        """Counts a dispatch; the first one compiles, and says nothing of the rate."""
+        """Counts a dispatch. The first does not count for the speed, because it compiles."""
         if self.seconds:
             self._counted += steps
             self._counted_seconds += seconds
@@ -39,11 +40,11 @@ class Progress:
         self.waited += waited
 
     def measured(self, step: int, psnr: float) -> None:
-        """Takes a new mean PSNR in dB."""
+        """Stores a new mean PSNR in dB, measured after `step` updates."""
         self._measured_at, self._psnr = step, psnr
 
     def show(self, step: int, loss: float, last: bool = False) -> None:
-        """Prints the state after `step` updates, if it is time to."""
+        """Prints the progress after `step` updates, if a line is due."""
         live = sys.stdout.isatty()
         if self.silent or not (live or last or step % self.every == 0):
             return
@@ -51,7 +52,7 @@ class Progress:
         if not math.isnan(loss):
             words.append(f"loss {loss:.3e}")
         new = self._measured_at == step
-        if not math.isnan(self._psnr) and (new or live):  # an old one would look like the new
+        if not math.isnan(self._psnr) and (new or live):  # on a pipe an old one would look new
             at = "" if new else f" at step {self._measured_at}"
             words.append(f"{self.dataset} {self._psnr:.2f} dB{at}")
         if self._counted:
@@ -63,5 +64,5 @@ class Progress:
         print(f"\r{text}\033[K" if live else text, end="\n" if last or not live else "", flush=True)
 
     def share_waited(self) -> float:
-        """Part of the time, 0..1, that the devices waited for data."""
+        """The fraction of the time, 0..1, in which the devices waited for data."""
         return self.waited / self.seconds if self.seconds else 0.0

@@ -1,7 +1,7 @@
-"""The folder of a run: config, metrics, TensorBoard events, results; whole after a kill.
+"""The folder of a run: config, metrics, TensorBoard events, results. A kill does not damage it.
 
-Files that are replaced appear by a rename. `metrics.jsonl` is appended to, and cut back to the
-checkpoint when a run resumes, so that no line is there twice or torn.
+A file is replaced by a rename. `metrics.jsonl` grows by appending. A run that resumes removes its
+lines after the checkpoint, so that no line is doubled or incomplete.
 """
 
 import contextlib
@@ -16,23 +16,28 @@ from typing import IO, Any
 
 import ml_collections
 
+from srcnn_jax import config_fields
+
+# Fields that do not change what is computed. They may differ when a run resumes.
+NO_IDENTITY = frozenset({"name", "train.log_every", "train.keep_checkpoints"})
+
 
 @contextlib.contextmanager
 def explain_full_disk(folder: str) -> Iterator[None]:
-    """Turns what a full disk raises into an OSError that names the folder and the way on."""
+    """Turns the errors of a full disk into an OSError with the folder and the fix."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
-            f"the disk of {folder} is all but full: make room, and the same command goes on from "
+            f"the disk of {folder} is all but full: make room, and the same command resumes from "
             "the last checkpoint"
         ) from error
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a JSON file that is there whole or not at all; infinity (PSNR of equals) is null."""
+    """Writes a JSON file atomically; infinity (the PSNR of equal images) becomes null."""
     partial = path.with_name(f"{path.name}.partial{os.getpid()}")
     partial.write_text(json.dumps(_without_infinity(content), indent=1, allow_nan=False) + "\n")
     partial.replace(path)
@@ -47,12 +52,20 @@ def _without_infinity(content: Any) -> Any:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file; None if there is none, ValueError naming it if it is damaged."""
+    """Reads a JSON file; returns None if it does not exist.
+
+    Raises:
+      ValueError: if the file is damaged.
+    """
     return _parse(path.read_bytes(), path) if path.exists() else None
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, as `MetricWriter.write` got them; raises as `read_json`."""
+    """Reads `metrics.jsonl`: a dict {'step': n, name: number, ...} for each line.
+
+    Raises:
+      ValueError: as `read_json`.
+    """
     path = folder / "metrics.jsonl"
     return [_parse(line, path) for line in path.read_bytes().splitlines()]
 
@@ -60,21 +73,54 @@ def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
 def _parse(text: bytes, path: pathlib.Path) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:  # no JSON, or no text
+    except ValueError as error:  # not JSON, or not text
         raise ValueError(
             f"{path} is damaged ({error}): put a good copy back, or delete its folder and run again"
         ) from error
 
 
-def check_same_config(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError, naming the fields, if the folder belongs to a config that differs."""
+def read_finished(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Any:
+    """Returns the content of `eval.json` if the folder holds a finished run of this config.
+
+    Returns:
+      The result, or None if the run is not finished or does not exist.
+
+    Raises:
+      ValueError: as `check_same_config` and `read_json`.
+    """
+    result = read_json(folder / "eval.json")
+    finished = bool(result) and (folder / "weights.safetensors").exists()
+    check_same_config(folder, config, finished)
+    return result if finished else None
+
+
+def check_same_config(
+    folder: pathlib.Path, config: ml_collections.ConfigDict, finished: bool = False
+) -> None:
+    """Raises ValueError, with the fields, if the folder belongs to a different config.
+
+    Fields that do not change what is computed may differ (`NO_IDENTITY`). Earlier versions had
+    other names for some fields. For their finished runs, only the fields of both versions are
+    compared. Their unfinished runs cannot resume.
+    """
     found = read_json(folder / "config.json")
     if found is None:
         return
-    old, new = _flatten(found), _flatten(json.loads(config.to_json_best_effort()))
+    old = config_fields.flatten(found)
+    new = config_fields.flatten(json.loads(config.to_json_best_effort()))
+    earlier = [*config_fields.RENAMED, *config_fields.FLAGS]
+    if begun_by_earlier := [field for field in earlier if field in old]:
+        if not finished:
+            raise ValueError(
+                f"{folder} was begun by an earlier version, whose config has "
+                f"{', '.join(begun_by_earlier)}: its training cannot resume; name another "
+                "--workdir, or delete it"
+            )
+        both = (old.keys() & new.keys()).difference(config_fields.RETYPED)
+        old, new = {key: old[key] for key in both}, {key: new[key] for key in both}
     differing = [
         f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
-        for key in sorted(old.keys() | new.keys())
+        for key in sorted((old.keys() | new.keys()).difference(NO_IDENTITY))
         if old.get(key) != new.get(key)
     ]
     if differing:
@@ -93,11 +139,11 @@ def open_run(
     """Makes the folder the workdir of a run: writes `config.json` and `run.json`.
 
     Args:
-      folder: made if it is not there.
-      config: must be the folder's own, if it has one.
-      data: [source, fingerprint] of every dataset by its name; those of a run that goes on must be
-        the same, so that no run mixes data.
-      notes: what else `run.json` says.
+      folder: the folder; it is made if it does not exist.
+      config: the config of the run. If the folder has a config, the two must be equal.
+      data: [source, fingerprint] of every data set by name. In a run that resumes, the fingerprints
+        must be the same, so that no run mixes data.
+      notes: additional content of `run.json`.
 
     Raises:
       ValueError: if the config or the data differ.
@@ -118,29 +164,23 @@ def open_run(
     write_json(folder / "run.json", {**notes, "data": data})
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= (
-            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
 class MetricWriter:
-    """Appends metrics of steps to `metrics.jsonl`, and some of them to TensorBoard events.
+    """Appends the metrics of steps to `metrics.jsonl`, and some of them to TensorBoard events.
 
-    Each line is {'step': n, name: number, ...}, n updates having been made.
+    Each line is {'step': n, name: number, ...}, measured after n updates.
 
     Attributes:
-      first, largest: by name, the first and the largest value so far.
+      first, largest: the first and the largest value so far, by name.
     """
 
     def __init__(self, folder: pathlib.Path, step: int, writes: bool = True):
-        """Opens the metrics of a run that goes on after `step`; later lines are removed.
+        """Opens the metrics of a run that resumes after `step`; later lines are removed.
 
-        If it does not write, it still knows `first` and `largest`: for the processes that leave
-        the writing to the first.
+        Args:
+          folder: the workdir.
+          step: number of updates that were made before; 0 starts an empty file.
+          writes: False for all processes except the first. They write no file, but they know
+            `first` and `largest`.
 
         Raises:
           ValueError: if a line cannot be read.
@@ -157,7 +197,8 @@ class MetricWriter:
             self._file = partial.open("w")
         if step > 0 and path.exists():
             with path.open("rb") as old:
-                # A kill may have cut the last line, but not one that a checkpoint counts on.
+                # After a kill the last line may be incomplete. It is never a line before the
+                # checkpoint, because `flush` comes before every checkpoint.
                 for text in filter(lambda text: text.endswith(b"\n"), old):
                     line = _parse(text, path)
                     if line["step"] <= step:
@@ -169,7 +210,7 @@ class MetricWriter:
             self._file = path.open("a")
 
     def write(self, step: int, **values: float) -> None:
-        """Writes a line; TensorBoard gets it too, if it holds more than a loss."""
+        """Writes a line; also to TensorBoard, unless it holds only a loss."""
         for name, value in values.items():
             self.first.setdefault(name, value)
             self.largest[name] = max(value, self.largest.get(name, value))
@@ -181,7 +222,7 @@ class MetricWriter:
                 self._events.add_scalar(name, value, step=step)
 
     def flush(self) -> None:
-        """Returns when all lines are on the disk: before a checkpoint that counts on them."""
+        """Waits until all lines are on the disk; call it before a checkpoint."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())

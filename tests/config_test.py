@@ -1,11 +1,16 @@
 """Every word of the configs, and that each config makes a network and an optimiser."""
 
 import pathlib
+import runpy
+import sys
 
 import pytest
 
-from configs import default, keras_article
-from srcnn_jax import architecture, train
+from configs import default, keras_article, paper
+from srcnn_jax import train
+from srcnn_jax.architecture import create_architecture
+
+CONFIGS = ("default", "keras_article", "paper", "speedrun")
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -25,9 +30,9 @@ def test_the_articles_code(scale):
     assert (config.scale, config.name) == (scale, f"keras_article_x{scale}")
     assert config.train.steps * config.train.batch_size == 3_456_000
     train.check_config(config)
-    model = train.create_model(config)
-    assert architecture.weight_count(model.kernel_sizes, model.features) == 85_696
-    assert config.data.patch_size - 2 * architecture.margin(model.kernel_sizes, model.padding) == 20
+    arch = create_architecture(config)
+    assert arch.weight_count == 85_696
+    assert config.data.patch_size - 2 * arch.margin == 20
 
 
 @pytest.mark.parametrize("arg", ["", "x5", "x3,valid"])
@@ -38,16 +43,36 @@ def test_the_articles_code_has_no_words_but_the_scale(arg):
 
 def test_no_config_is_left_out():
     folder = pathlib.Path(default.__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} == {"__init__", "default", "keras_article"}
+    assert {path.stem for path in folder.glob("*.py")} == {*CONFIGS, "__init__"}
+
+
+@pytest.mark.parametrize("words", ["x2", "x3,955", "x4,same"])
+def test_the_papers_config_is_the_word_paper(words):
+    config, word = paper.get_config(words), default.get_config(f"{words},paper")
+    assert config.name == f"paper_{words}".replace(",", "_")
+    config.name = word.name
+    assert config == word
+    train.check_config(config)
+
+
+def test_a_config_works_from_any_folder(tmp_path, monkeypatch):
+    """Also where `configs` cannot be imported."""
+    folder = pathlib.Path(default.__file__).parent
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [p for p in sys.path if pathlib.Path(p) != folder.parent])
+    monkeypatch.setitem(sys.modules, "configs", None)
+    for name, arg in zip(CONFIGS, ("x3,paper", "x3", "x3", "best"), strict=True):
+        config = runpy.run_path(str(folder / f"{name}.py"))["get_config"](arg)
+        assert config.scale == 3
 
 
 def test_words():
     assert default.get_config("955,x3").model.kernel_sizes == (9, 5, 5)
     assert default.get_config("x3").model.padding == "same"
     assert default.get_config("x3,valid").model.padding == "valid"
-    paper = default.get_config("x3,paper")
-    assert paper.model.padding == "valid"
-    assert paper.train.steps * paper.train.batch_size == 800_000_000
+    released = default.get_config("x3,paper")
+    assert released.model.padding == "valid"
+    assert released.train.steps * released.train.batch_size == 800_000_000
     assert default.get_config("x3,paper,same").model.padding == "same"
 
 
@@ -71,12 +96,14 @@ def test_wrong_words_list_the_right_ones(arg, words):
         ("model.padding", "mirror", "mirror"),
         ("data.patch_size", 10, "data.patch_size 10 is too small: this network needs 13"),
         ("data.colour", "cmyk", "cmyk"),
-        ("data.copies", (2.0,), "data.copies"),
+        ("data.downscale_factors", (2.0,), r"downscale_factors \(2.0,\) are not numbers above 0"),
+        ("data.downscale_factors", ("",), "downscale_factors"),
         ("data.stride", 0, "data.stride"),
         ("train.steps", 0, "train.steps"),
         ("train.eval_every", 30, "multiple"),
         ("train.devices", 3, "3"),
-        ("train.keep", "first", "first"),
+        ("train.keep_weights", "first", "first"),
+        ("train.keep_checkpoints", 0, "train.keep_checkpoints must be positive"),
         ("eval.metrics", "psnr,lpips", "unknown metric 'lpips'"),
         ("optimizer.name", "sdg", "sdg"),
         ("optimizer.name", "lbfgs", "lbfgs"),
@@ -85,7 +112,7 @@ def test_wrong_words_list_the_right_ones(arg, words):
         ("optimizer.learning_rate", float("nan"), "nan"),
         ("optimizer.learning_rate", -1.0, "-1"),
         ("optimizer.warmup_steps", -5, "-5"),
-        ("optimizer.precondition_every", 0, "0"),
+        ("optimizer.preconditioner.update_every", 0, "0"),
         ("train.max_loss_ratio", 0.5, "0.5"),
         ("train.microbatch_size", 7, "7"),
         ("train.microbatch_size", -4, "-4"),

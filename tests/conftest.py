@@ -8,7 +8,7 @@ import jax
 import jax.extend
 import pytest
 
-from srcnn_jax import parallel
+from srcnn_jax import runtime
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -25,7 +25,7 @@ def cache(tmp_path_factory) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    parallel.cache_compilations()
+    runtime.cache_compilations()
 
 
 @pytest.fixture(scope="session")

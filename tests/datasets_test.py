@@ -377,6 +377,10 @@ def test_real_datasets(name):
 
 
 def test_table_is_whole():
+    lines = sources.TABLE.read_text().splitlines()
+    named = {line.split("\t")[0] for line in lines if not line.startswith("# ")}
+    assert named - {"dataset"} == set(sources.NAMES)
+    assert sources.digest("set5") == "35c868d292c07308"
     rows = {name: sources.rows(name) for name in sources.NAMES}
     assert sum(map(len, rows.values())) == 710
     assert all(len(row.sha256) == 64 and row.size > 0 for named in rows.values() for row in named)

@@ -132,7 +132,10 @@ def test_the_authors_955_network_on_bsd200(data_dir, oracle_dir):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_bundled_networks_beat_the_papers(data_dir, scale):
     bundled = weights.load_pretrained(scale)
-    assert (bundled.kernel_sizes, bundled.features) == ((9, 1, 5), (64, 32))
+    assert (bundled.architecture.kernel_sizes, bundled.architecture.features) == (
+        (9, 1, 5),
+        (64, 32),
+    )
     assert bundled.scale == scale
     tests = [datasets.load("set5", data_dir=data_dir)]
     mean = evaluate.evaluate(bundled, tests, scale)["datasets"]["set5"]["mean"]["srcnn"]

@@ -197,3 +197,21 @@ def test_imresize_equals_matlab(name, scale):
         assert result.shape == low.shape
         difference = np.abs(result.astype(int) - low)
         assert difference.max() == 0, f"{path}: {(difference > 0).sum()} pixels differ"
+
+
+def test_degrade_shrinks_and_enlarges_again():
+    picture = _random((12, 18, 3))
+    small = image.shrink(picture, 3)
+    assert small.shape == (4, 6, 3)
+    np.testing.assert_array_equal(small, image.imresize(picture, 1 / 3))
+    np.testing.assert_array_equal(image.enlarge(small, 3), image.imresize(small, 3))
+    np.testing.assert_array_equal(image.degrade(picture, 3), image.enlarge(small, 3))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_rows_of_the_bicubic_enlargement(scale):
+    planes = _random((20, 3, 2))
+    whole = image.imresize(planes, scale)
+    for first, last in ((0, 1), (0, 20 * scale), (7, 8), (scale * 5, scale * 6), (30, 20 * scale)):
+        rows = image.enlarge_rows(planes, first, last, scale)
+        np.testing.assert_allclose(rows, whole[first:last], atol=1e-12)

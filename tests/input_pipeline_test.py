@@ -1,5 +1,6 @@
 """Patches are where they should be, drawn as they should be, and a function of (seed, i)."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,18 +26,23 @@ def numbered(*sizes):
     return input_pipeline.PatchSource(pixels, offsets, heights, widths)
 
 
-def draw(source, steps, **changes):
+def draw(source, steps, margin=1, **changes):
+    """The patches of the steps, (steps, n, ...)."""
     settings = {
-        "patch_size": 5, "margin": 1, "stride": 1, "augment": False, "batch_size": 6, "seed": 0,
+        "patch_size": 5, "stride": 1, "augment": False, "batch_size": 6, "seeds": [0],
         "steps_per_dispatch": 4, "shard": (0, 1),
     } | changes  # fmt: skip
-    parts = list(input_pipeline.batches(source, steps=steps, **settings))
-    return {key: np.concatenate([part[key] for part in parts]) for key in ("input", "label")}
+    parts = list(input_pipeline.patch_positions(source, steps=steps, **settings))
+    return input_pipeline.extract_patches(
+        source.pixels, np.concatenate(parts), patch_size=settings["patch_size"], margin=margin
+    )
 
 
 def test_source_holds_bicubic_and_original():
     made = dataset((24, 31), (20, 22, 3))
-    source = input_pipeline.create_source(made, scale=3, colour="y", patch_size=9, copies=(1.0,))
+    source = input_pipeline.create_source(
+        made, scale=3, colour="y", patch_size=9, downscale_factors=(1.0,)
+    )
     assert list(source.heights) == [24, 18]
     assert list(source.widths) == [30, 21]
     assert source.pixels.shape == (24 * 30 + 18 * 21, 2, 1)
@@ -46,10 +52,10 @@ def test_source_holds_bicubic_and_original():
     np.testing.assert_array_equal(source.pixels[: 24 * 30, 0, 0].reshape(24, 30), bicubic)
 
 
-def test_copies_and_colour():
+def test_downscale_factors_and_colour():
     made = dataset((40, 40, 3))
     source = input_pipeline.create_source(
-        made, scale=2, colour="rgb", patch_size=21, copies=(1.0, 0.8, 0.5)
+        made, scale=2, colour="rgb", patch_size=21, downscale_factors=(1.0, 0.8, 0.5)
     )
     assert list(source.heights) == [40, 32]  # at half size a patch does not fit
     assert source.pixels.shape[2] == 3
@@ -60,7 +66,11 @@ def test_an_image_smaller_than_a_patch():
         ValueError, match="'image1' of made has 20x12 pixels, less than a patch of 33"
     ):
         input_pipeline.create_source(
-            dataset((50, 50), (12, 20)), scale=3, colour="y", patch_size=33, copies=(1.0,)
+            dataset((50, 50), (12, 20)),
+            scale=3,
+            colour="y",
+            patch_size=33,
+            downscale_factors=(1.0,),
         )
 
 
@@ -91,15 +101,15 @@ def test_patches_are_windows_of_the_images(augment, stride):
         assert patch.astype(np.int64).tobytes() in windows
 
 
-def test_an_epoch_visits_every_place_once_in_a_new_order():
+def test_an_epoch_visits_every_position_once_in_a_new_order():
     source = numbered((9, 12), (7, 8))
-    places = input_pipeline.count_patches(source, 5, 1)
-    assert places == 5 * 8 + 3 * 4
-    patches = draw(source, range(places), batch_size=2)["input"][:, :, 0, 0, 0].ravel()
-    first, second = patches[:places], patches[places:]
-    assert len(set(first)) == len(set(second)) == places
+    positions = input_pipeline.count_positions(source, 5, 1)
+    assert positions == 5 * 8 + 3 * 4
+    patches = draw(source, range(positions), batch_size=2)["input"][:, :, 0, 0, 0].ravel()
+    first, second = patches[:positions], patches[positions:]
+    assert len(set(first)) == len(set(second)) == positions
     assert (first != second).any()
-    assert abs(np.corrcoef(np.arange(places), first)[0, 1]) < 0.5
+    assert abs(np.corrcoef(np.arange(positions), first)[0, 1]) < 0.5
 
 
 def test_all_eight_transforms_are_drawn_evenly():
@@ -118,23 +128,33 @@ def test_batch_i_depends_on_seed_and_i_alone():
     np.testing.assert_array_equal(
         draw(source, range(10), augment=True, steps_per_dispatch=3)["input"], whole
     )
-    assert (draw(source, range(10), augment=True, seed=1)["input"] != whole).any()
+    assert (draw(source, range(10), augment=True, seeds=[1])["input"] != whole).any()
 
 
-def test_patches_that_are_cut_later_are_the_same():
+def test_host_and_device_extract_the_same_patches():
     source = numbered((30, 40), (12, 9))
     settings = {
-        "patch_size": 7, "margin": 2, "stride": 1, "augment": True, "batch_size": 6, "seed": [3, 4],
+        "patch_size": 7, "stride": 1, "augment": True, "batch_size": 6, "seeds": [3, 4],
         "steps": range(5), "steps_per_dispatch": 2,
     }  # fmt: skip
-    now = input_pipeline.batches(source, **settings)
-    later = input_pipeline.batches(source, **settings, cut_later=True)
-    for batch, places in zip(now, later, strict=True):
-        assert places.shape == (*batch["input"].shape[:2], 3)
-        for index, each in enumerate(places):
-            cut = input_pipeline.cut(jnp.array(source.pixels), each, patch_size=7, margin=2)
-            for key in ("input", "label"):
-                np.testing.assert_array_equal(cut[key], batch[key][index])
+    for positions in input_pipeline.patch_positions(source, **settings):
+        assert positions.dtype == np.int32
+        assert positions.shape in ((4, 6, 3), (2, 6, 3))
+        host, device = (
+            input_pipeline.extract_patches(pixels, positions, patch_size=7, margin=2)
+            for pixels in (source.pixels, jnp.array(source.pixels))
+        )
+        assert host["input"].shape == (*positions.shape[:2], 7, 7, 1)
+        for key in ("input", "label"):
+            np.testing.assert_array_equal(device[key], host[key])
+
+
+def test_room_for_the_images_on_the_devices(monkeypatch):
+    source, devices = numbered((30, 40)), jax.local_devices()[:2]
+    monkeypatch.setattr(input_pipeline, "MAX_DEVICE_BYTES", 2 * source.pixels.nbytes)
+    assert input_pipeline.fit_on_devices(source, devices)
+    monkeypatch.setattr(input_pipeline, "MAX_DEVICE_BYTES", 2 * source.pixels.nbytes - 1)
+    assert not input_pipeline.fit_on_devices(source, devices)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
@@ -155,6 +175,6 @@ def test_the_papers_sub_images(data_dir):
     t91 = datasets.load("t91", data_dir=data_dir)
     for scale, count in ((2, 21_910), (3, 21_884), (4, 21_772)):
         source = input_pipeline.create_source(
-            t91, scale=scale, colour="y", patch_size=33, copies=(1.0,)
+            t91, scale=scale, colour="y", patch_size=33, downscale_factors=(1.0,)
         )
-        assert input_pipeline.count_patches(source, 33, 14) == count
+        assert input_pipeline.count_positions(source, 33, 14) == count

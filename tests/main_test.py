@@ -77,10 +77,12 @@ def metrics(workdir) -> list[dict]:
         ((), "--config is missing"),
         (("--config=configs/default.py:x5",), "unknown config word 'x5': the words are x2 x3 x4"),
         (("--config=configs/keras_article.py:955",), "unknown config word '955': after configs/"),
-        (("--config=configs/nothing.py:x3",), "nothing.py"),
+        (("--config=configs/nothing.py:x3",), "no config 'configs/nothing.py' in"),
+        (("--config", "configs/nothing.py"), "no config 'configs/nothing.py' in"),
+        ((f"--config={ROOT}/LICENSE",), "LICENSE' cannot be read: SyntaxError"),
         (("--config=configs/default.py:x3", "--wordkir=a"), "wordkir"),
         (("--config=configs/default.py:x3", "--mode=test"), "test"),
-        (("--config=configs/default.py:x3", "--config.train.stops=3"), "stops"),
+        (("--config=configs/default.py:x3", "--config.train.stops=3"), "did you mean train.steps?"),
         (("--config=configs/default.py:x3", "--config.train.steps=1.5"), "steps"),
         (("--config=configs/default.py:x3", "x4"), "unknown argument 'x4'"),
         (("--config=configs/default.py:x3", "--config.model.kernel_sizes=9,2,5"), "odd"),
@@ -89,8 +91,28 @@ def metrics(workdir) -> list[dict]:
         (("--config=configs/default.py:x3", "--config.data.train=t19"), "t19"),
         (("--config=configs/default.py:x3", "--config.train.devices=5"), "5 devices"),
         (("--config=configs/default.py:x3", "--mode=eval"), "--weights"),
-        (("--config=configs/default.py:x3", "--mode=score"), "eval.outputs"),
+        (("--config=configs/default.py:x3", "--mode=score"), "--outputs=FOLDER"),
+        (("--config=configs/default.py:x3", "--outputs=a"), "goes with --mode=score"),
         (("--config=configs/default.py:x3", "--weights=LICENSE"), "LICENSE"),
+        *(
+            ((*EVALUATE, f"--config.{field}"), f"it is a flag now, --{flag}")
+            for field, flag in (
+                ("data.dir=a", "data_dir"),
+                ("data.allow_sample=False", "noallow_sample"),
+                ("eval.save_images=True", "save_images"),
+                ("eval.outputs=a", "outputs"),
+            )
+        ),
+        *(
+            ((*EVALUATE, f"--config.{field}"), f"is called {name} now")
+            for field, name in (
+                ("data.copies=1", "data.downscale_factors"),
+                ("train.keep=best", "train.keep_weights"),
+                ("optimizer.precondition_every=5", "optimizer.preconditioner.update_every"),
+            )
+        ),
+        ((*EVALUATE, "--config.optimizer.options.b1=0.9"), "options=\"{'b1': VALUE}\""),
+        ((*EVALUATE, "--config.optimizer.options=momentum=0.9"), "write \"{'momentum': 0.9}\""),
         ((*EVALUATE, "--config.scale=0"), "scale is 2, 3 or 4, not 0"),
         ((*EVALUATE, "--config.eval.datasets="), "eval.datasets names no test set"),
     ],
@@ -104,6 +126,58 @@ def test_a_mistake_is_one_line(arguments, words, tmp_path):
     assert words in line
     assert out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["configs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--config.optimizer.options={'b1': 0.9}",),
+            "which optax.sgd does not know: it takes mom",
+        ),
+        (("--config.train.loss_channels=",), "=0, or () for all"),
+        (("--config.train.loss_channels=all",), "=0, or () for all"),
+        (("--config.optimizer.rates=last/.*:0.1",), "is not a tuple of (pattern, factor) pairs"),
+        (("--config.optimizer.rates=(('.*',1.0))",), "is not a tuple of (pattern, factor) pairs"),
+    ],
+)
+def test_a_value_of_the_wrong_form_tells_the_right_one(arguments, words, capsys, monkeypatch):
+    """In this process, as the command does it after JAX has started."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    from srcnn_jax import train
+
+    holder = flags.FlagValues()
+    argv = ["main", "--config=configs/default.py:x3", *arguments]
+    monkeypatch.chdir(ROOT)
+    config_flags.DEFINE_config_file("config", flag_values=holder, sys_argv=argv)
+    holder(argv)
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the words are compared below)
+        train.check_config(holder.config)
+    assert words in str(error.value)
+
+
+def test_values_of_every_form_reach_the_config(monkeypatch):
+    from absl import flags
+    from ml_collections import config_flags
+
+    from srcnn_jax import train
+
+    holder = flags.FlagValues()
+    argv = [
+        "main", "--config=configs/default.py:x3", "--config.optimizer.options.momentum=0.8",
+        "--config.optimizer.rates=(('last/.*', 0.1), ('.*', 1.0))", "--config.data.colour=ycbcr",
+        "--config.train.loss_channels=1,2", "--config.data.downscale_factors=1,0.9",
+    ]  # fmt: skip
+    monkeypatch.chdir(ROOT)
+    config_flags.DEFINE_config_file("config", flag_values=holder, sys_argv=argv)
+    holder(argv)
+    train.check_config(holder.config)
+    assert holder.config.optimizer.options.to_dict() == {"momentum": 0.8}
+    assert holder.config.optimizer.rates == (("last/.*", 0.1), (".*", 1.0))
+    assert holder.config.train.loss_channels == (1, 2)
+    assert holder.config.data.downscale_factors == (1, 0.9)
 
 
 def test_a_read_only_workdir(photographs, tmp_path):

@@ -252,3 +252,11 @@ def test_every_image_is_the_papers_with_the_authors_network(data_dir, oracle_dir
         psnr = evaluate.score(truth, output, scale, metrics.by_name("psnr"))["psnr"]
         expected = published[image_name.removesuffix("_GT")]
         assert psnr == pytest.approx(expected, abs=0.0055), image_name
+
+
+def test_quantise_is_the_papers_rounding():
+    """`uint8(x * 255)` of MATLAB: halves away from zero, saturated."""
+    values = np.array([0.5, 1.5, 2.49, -3.0, 254.5, 300.0]) / 255
+    assert metrics.quantise(values).tolist() == [1, 2, 2, 0, 255, 255]
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.quantise(np.array([np.nan]))

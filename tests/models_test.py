@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import architecture, models
+from srcnn_jax import models
+from srcnn_jax.architecture import Architecture
 
 GOLDEN_WEIGHT_COUNTS = {
     ((9, 1, 5), (64, 32)): 8_032,
@@ -20,10 +21,17 @@ GOLDEN_WEIGHT_COUNTS = {
 }
 
 
-def create(kernel_sizes=(9, 1, 5), features=(64, 32), **kwargs):
-    model = models.SRCNN(kernel_sizes=kernel_sizes, features=features, **kwargs)
-    side = sum(kernel_sizes)
-    example = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
+def srcnn(kernel_sizes=(9, 1, 5), features=(64, 32), channels=1, padding="same", **kwargs):
+    """An SRCNN of the paper's start, in the form for this device."""
+    arch = Architecture(kernel_sizes, features, channels, padding)
+    settings = {"initializer": "gaussian", "convolution": "auto", "dtype": "float32", **kwargs}
+    return models.SRCNN(arch, **settings)
+
+
+def create(*args, **kwargs):
+    model = srcnn(*args, **kwargs)
+    side = sum(model.architecture.kernel_sizes)
+    example = jax.ShapeDtypeStruct((1, side, side, model.architecture.channels), jnp.float32)
     return model, model.lazy_init(jax.random.key(0), example)["params"]
 
 
@@ -31,11 +39,11 @@ def create(kernel_sizes=(9, 1, 5), features=(64, 32), **kwargs):
 def test_weight_counts(network, count):
     params = jax.eval_shape(lambda: create(*network)[1])
     assert sum(layer["kernel"].size for layer in params.values()) == count
-    assert architecture.weight_count(*network) == count
+    assert Architecture(*network, 1, "same").weight_count == count
     assert list(params) == [f"conv{i + 1}" for i in range(len(network[0]))]
 
 
-@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
 @pytest.mark.parametrize(
     ("padding", "side"),
     [("same", 33), ("valid", 17), ("valid,same,valid", 21), ("same,valid,same", 29)],
@@ -44,7 +52,7 @@ def test_output_size(form, padding, side):
     model, params = create((9, 5, 5), (4, 3), padding=padding, convolution=form)
     out = jax.eval_shape(model.apply, {"params": params}, jnp.zeros((2, 33, 33, 1)))
     assert out.shape == (2, side, side, 1)
-    assert side == 33 - 2 * architecture.margin((9, 5, 5), padding)
+    assert side == 33 - 2 * model.architecture.margin
 
 
 @pytest.mark.parametrize(
@@ -60,12 +68,12 @@ def test_output_size(form, padding, side):
 def test_gradients_are_close_to_float64(kernel_sizes, features, channels, padding, tolerance):
     rng = np.random.default_rng(0)
     kwargs = {"padding": padding, "channels": channels, "initializer": "he"}
-    model, params = create(kernel_sizes, features, convolution="xla", **kwargs)
+    model, params = create(kernel_sizes, features, convolution="channels_last", **kwargs)
     x = rng.random((2, 21, 21, channels))
     y = rng.random(jax.eval_shape(model.apply, {"params": params}, jnp.float32(x)).shape)
 
     def gradient(form, dtype):
-        model = models.SRCNN(kernel_sizes, features, convolution=form, **kwargs)
+        model = srcnn(kernel_sizes, features, convolution=form, **kwargs)
         cast = jax.tree.map(lambda p: np.asarray(p, dtype), params)
 
         def loss(params, x, y):
@@ -74,8 +82,8 @@ def test_gradients_are_close_to_float64(kernel_sizes, features, channels, paddin
         return jax.jit(jax.grad(loss))(cast, x.astype(dtype), y.astype(dtype))
 
     with jax.enable_x64(True):
-        exact = jax.tree.map(np.asarray, gradient("xla", np.float64))
-    for form in ("matmul", "xla"):
+        exact = jax.tree.map(np.asarray, gradient("channels_last", np.float64))
+    for form in ("batch_last", "channels_last"):
         for a, b in zip(
             jax.tree.leaves(gradient(form, np.float32)), jax.tree.leaves(exact), strict=True
         ):
@@ -140,8 +148,8 @@ def test_identity_start_needs_width():
 
 
 def test_bfloat16_is_float32_less_some_bits():
-    model, params = create((9, 3, 5), (16, 8), convolution="xla", initializer="identity")
-    half = models.SRCNN((9, 3, 5), (16, 8), convolution="xla", dtype="bfloat16")
+    model, params = create((9, 3, 5), (16, 8), convolution="channels_last", initializer="identity")
+    half = srcnn((9, 3, 5), (16, 8), convolution="channels_last", dtype="bfloat16")
     x = np.float32(np.random.default_rng(0).random((2, 20, 20, 1)))
     exact = model.apply({"params": params}, x)
     rounded = half.apply({"params": params}, x)
@@ -151,7 +159,7 @@ def test_bfloat16_is_float32_less_some_bits():
 
 
 def test_bfloat16_is_not_for_a_cpu():
-    model, params = create((9, 1, 5), (8, 8), convolution="xla")
-    model = model.copy(dtype="bfloat16", convolution="matmul")
+    model, params = create((9, 1, 5), (8, 8), convolution="channels_last")
+    model = model.copy(dtype="bfloat16", convolution="batch_last")
     with pytest.raises(ValueError, match="'bfloat16' is for GPUs and TPUs"):
         model.apply({"params": params}, np.zeros((1, 20, 20, 1), np.float32))

@@ -1,4 +1,4 @@
-"""`predict` in panels equals the plain network applied to the whole image at once."""
+"""`predict` in tiles equals the plain network applied to the whole image at once."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from reference import whole
 
-from srcnn_jax import architecture
+from srcnn_jax.architecture import Architecture
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import Network
 
@@ -17,7 +17,7 @@ COLOUR = {1: "y", 3: "rgb"}
 def _weights(kernel_sizes, features, padding, channels=1):
     """Random weights, with biases so large that zeros at the border matter."""
     rng = np.random.default_rng(len(kernel_sizes) + channels)
-    shapes = architecture.kernel_shapes(kernel_sizes, features, channels)
+    shapes = Architecture(kernel_sizes, features, channels, padding).shapes
     params = {
         f"conv{i + 1}": {
             "kernel": rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5).astype(np.float32),
@@ -38,19 +38,19 @@ def _check(weights, image, **options):
     np.testing.assert_allclose(result, whole(weights, image), atol=2e-6)
 
 
-@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("padding", ["same", "valid", "valid,same,valid", "same,valid,same"])
 def test_three_layers(padding, channels, form):
     weights = _weights((5, 3, 3), (4, 3), padding, channels)
-    _check(weights, _image((23, 17, channels)), panel_rows=8, form=form)
+    _check(weights, _image((23, 17, channels)), tile_rows=8, form=form)
 
 
-@pytest.mark.parametrize("form", ["matmul", "xla"])
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
 @pytest.mark.parametrize("padding", ["same", "valid", "valid,same,same,valid"])
 def test_four_layers(padding, form):
     weights = _weights((5, 1, 3, 3), (4, 3, 2), padding)
-    _check(weights, _image((19, 40, 1)), panel_rows=9, form=form)
+    _check(weights, _image((19, 40, 1)), tile_rows=9, form=form)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (1, 33), (70, 2)])
@@ -59,22 +59,22 @@ def test_sizes(padding, size):
     _check(_weights((9, 1, 5), (4, 3), padding), _image((*size, 1)))
 
 
-@pytest.mark.parametrize("form", ["matmul", "xla"])
-@pytest.mark.parametrize("panel_rows", [1, 16])
-def test_panel_rows_do_not_change_the_result(panel_rows, form):
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
+@pytest.mark.parametrize("tile_rows", [1, 16])
+def test_tile_rows_do_not_change_the_result(tile_rows, form):
     weights = _weights((5, 1, 5), (4, 3), "same,valid,same")
-    _check(weights, _image((50, 21, 1)), panel_rows=panel_rows, form=form)
+    _check(weights, _image((50, 21, 1)), tile_rows=tile_rows, form=form)
 
 
 @pytest.mark.parametrize("kernel_sizes", [(3, 1, 5), (3, 3, 5), (3, 3, 27)])
-def test_the_last_strip_may_begin_beyond_the_image(kernel_sizes):
+def test_the_last_block_may_begin_beyond_the_image(kernel_sizes):
     weights = _weights(kernel_sizes, (4, 3), "valid")
     for height in range(40, 65):
-        _check(weights, _image((height, 9, 1)), form="matmul")
+        _check(weights, _image((height, 9, 1)), form="batch_last")
 
 
-@pytest.mark.parametrize("form", ["matmul", "xla"])
-def test_more_columns_than_a_panel(form):
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
+def test_more_columns_than_a_tile(form):
     _check(_weights((3, 1, 3), (4, 3), "same"), _image((6, 300, 1)), form=form)
 
 
@@ -103,8 +103,8 @@ def test_memory_does_not_grow_with_the_image():
     program = """
 import resource
 import numpy as np
-from srcnn_jax import parallel, predict, weights
-parallel.start_alone()
+from srcnn_jax import predict, runtime, weights
+runtime.start_alone()
 for side in (3000, 6000):
     image = np.full((side, side, 1), 0.5, np.float32)
     out = predict.predict(weights.load_pretrained(3), image)

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from reference import whole
 
-from srcnn_jax import architecture, image, models, upscale
-from srcnn_jax.weights import COLOURS, Network, save
+from srcnn_jax import image, models, pictures, upscale
+from srcnn_jax.architecture import Architecture
+from srcnn_jax.colour import CHANNELS
+from srcnn_jax.weights import Network, save
 
 REPOSITORY = Path(__file__).parents[1]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -22,9 +24,9 @@ ORIENTATION, EXIF_IFD, PIXEL_WIDTH, PIXEL_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA00
 def _network(padding="same", colour="y", scale=None, identity=False):
     """Random weights, or such as pass their input through: what comes out is bicubic."""
     rng = np.random.default_rng(0)
-    channels = COLOURS[colour]
+    channels = CHANNELS[colour]
     params = {}
-    for index, shape in enumerate(architecture.kernel_shapes((3, 1, 3), (4, 3), channels)):
+    for index, shape in enumerate(Architecture((3, 1, 3), (4, 3), channels, padding).shapes):
         kernel = rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5).astype(np.float32)
         bias = rng.normal(size=shape[3], scale=0.1).astype(np.float32)
         if identity:
@@ -213,22 +215,13 @@ def test_bands_do_not_change_the_result(padding, overlap, monkeypatch):
     pixels = _random((61, 13, 4))
     whole = upscale.upscale(pixels, 3, weights, overlap=overlap)
     calls = []
-    rows = upscale._bicubic_rows
-    monkeypatch.setattr(upscale, "_bicubic_rows", lambda *a: calls.append(a) or rows(*a))
+    rows = image.enlarge_rows
+    monkeypatch.setattr(image, "enlarge_rows", lambda *a: calls.append(a) or rows(*a))
     for band_rows in (1, 50):
         monkeypatch.setattr(upscale, "BAND_PIXELS", band_rows * 39)
         banded = upscale.upscale(pixels, 3, weights, overlap=overlap)
         np.testing.assert_allclose(banded, whole, atol=1e-6)
     assert len(calls) > 5
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_rows_of_the_bicubic_enlargement(scale):
-    planes = _random((20, 3, 2))
-    whole = image.imresize(planes, scale)
-    for first, last in ((0, 1), (0, 20 * scale), (7, 8), (scale * 5, scale * 6), (30, 20 * scale)):
-        rows = upscale._bicubic_rows(planes, first, last, scale)
-        np.testing.assert_allclose(rows, whole[first:last], atol=1e-12)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "same,valid,valid"])
@@ -237,7 +230,7 @@ def test_average_equals_a_loop_over_patches(size, padding):
     weights = _network(padding)
     pixels = _random(size)
     enlarged = image.imresize(pixels, 2)[..., None]
-    margin = architecture.margin(weights.kernel_sizes, padding)
+    margin = weights.architecture.margin
     padded = np.pad(enlarged, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     height, width = enlarged.shape[:2]
     total, count = np.zeros_like(enlarged), np.zeros_like(enlarged)
@@ -246,7 +239,7 @@ def test_average_equals_a_loop_over_patches(size, padding):
         for left in sorted({*range(0, width - side[1], 14), width - side[1]}):
             where = slice(top, top + side[0]), slice(left, left + side[1])
             patch = padded[top : top + side[0] + 2 * margin, left : left + side[1] + 2 * margin]
-            network = models.SRCNN((3, 1, 3), (4, 3), 1, padding, convolution="xla")
+            network = models.SRCNN(weights.architecture, "he", "channels_last", "float32")
             restored = network.apply({"params": weights.params}, patch[None].astype(np.float32))
             total[where] += np.asarray(restored)[0]
             count[where] += 1
@@ -502,9 +495,9 @@ def test_scales_without_a_network(scale, run):
 
 def test_only_huge_pictures_are_refused(run, monkeypatch):
     Image.new("1", (10000, 9000)).save("in.png")  # 90 megapixels: Pillow would warn
-    monkeypatch.setattr(upscale, "_prepare", lambda picture, scale: _rgb())
+    monkeypatch.setattr(pictures, "prepare", lambda picture, scale: _rgb())
     assert run("in.png", "-o", "out.png")[0] == 0
-    monkeypatch.setattr(upscale, "MAX_PIXELS", 80_000_000)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 80_000_000)
     status, _, errors = run("in.png", "-o", "out.png")
     assert status == 1
     assert "10000x9000 pixels" in errors

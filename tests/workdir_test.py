@@ -103,3 +103,38 @@ def test_a_full_disk_is_explained():
         full.write("a line")
     with pytest.raises(OSError, match="other"), workdir.explain_full_disk("runs/x3"):
         raise OSError(errno.EACCES, "other") from None
+
+
+def test_what_changes_no_result_may_differ(tmp_path):
+    config = default.get_config("x3")
+    workdir.open_run(tmp_path, config, {}, {})
+    config.name, config.train.log_every, config.train.keep_checkpoints = "other", 40, 5
+    workdir.open_run(tmp_path, config, {}, {})
+
+
+def earlier(config) -> dict:
+    """The `config.json` of a version before `data.copies` and others got other names and types."""
+    content = json.loads(config.to_json_best_effort())
+    content["data"]["copies"] = content["data"].pop("downscale_factors")
+    content["data"] |= {"dir": "", "allow_sample": True}
+    content["eval"] |= {"save_images": False, "outputs": ""}
+    content["train"]["keep"] = content["train"].pop("keep_weights")
+    del content["train"]["keep_checkpoints"], content["optimizer"]["preconditioner"]
+    content["train"]["loss_channels"] = "all"
+    content["optimizer"] |= {"options": "momentum=0.9", "rates": ".*:1", "precondition_every": 50}
+    return content
+
+
+def test_runs_of_an_earlier_version(tmp_path):
+    config = default.get_config("x3")
+    (tmp_path / "config.json").write_text(json.dumps(earlier(config)))
+    with pytest.raises(
+        ValueError, match=r"begun by an earlier version, whose .*data\.copies.*: its"
+    ):
+        workdir.read_finished(tmp_path, config)
+    (tmp_path / "eval.json").write_text('{"scale": 3}')
+    (tmp_path / "weights.safetensors").touch()
+    assert workdir.read_finished(tmp_path, config) == {"scale": 3}
+    config.model.features = (32, 16)
+    with pytest.raises(ValueError, match=r"another config, which differs in model\.features"):
+        workdir.read_finished(tmp_path, config)

@@ -49,7 +49,7 @@ class Contestant:
     """A process that does units of work when it is told to."""
 
     def __init__(self, function: str, arguments: Mapping[str, Any], environment=None):
-        from srcnn_jax.parallel import available_cores  # loads JAX, which --help does not need
+        from srcnn_jax.runtime import available_cores  # loads JAX, which --help does not need
 
         arguments = {"cores": available_cores(), **arguments}
         command = [sys.executable, "-m", "experiments.bench.workers", function]
@@ -136,7 +136,7 @@ def compete_after_all_prepared(
 
 def compete(competition: Competition, rounds: int) -> dict[str, Any]:
     """Runs the rounds, stops the contestants, prints the table and returns its numbers."""
-    from srcnn_jax.parallel import available_cores
+    from srcnn_jax.runtime import available_cores
 
     contestants, units = competition.contestants, competition.units
     side = machine.SIDE if competition.product is None else machine.GPU_SIDE

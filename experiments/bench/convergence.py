@@ -11,9 +11,7 @@ its curve the beginning of the whole one. The paper's own curve on T91 stands be
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,17 +92,10 @@ def fields_of(recipe: Recipe, budget: str, seed: int) -> dict[str, Any]:
 
 def train(config: str, folder: pathlib.Path, fields: Mapping[str, Any]) -> None:
     """Trains one run to its end; exits with one line if it fails."""
-    with runner.lock(folder) as held:  # another process may be training it
-        done = subprocess.run(
-            runner.train(config, folder, fields),
-            cwd=runner.ROOT,
-            env=dict(os.environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[held.fileno()],
-        )
-    if done.returncode:
-        sys.exit(f"error: {folder}: {runner.reason(done.returncode, done.stderr.decode())}")
+    try:
+        runner.run(runner.Training(config, folder, fields))
+    except runner.TrainingError as error:
+        sys.exit(f"error: {folder}: {error}")
 
 
 def read_curve(folder: pathlib.Path) -> pd.DataFrame:
@@ -236,7 +227,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     from experiments.paper.curves import published_curve
-    from srcnn_jax.parallel import available_cores  # after the flags: it loads JAX
+    from srcnn_jax.runtime import available_cores  # after the flags: it loads JAX
 
     curves, rate = {}, machine.rate()
     for name, recipe in RECIPES.items():

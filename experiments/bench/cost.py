@@ -135,7 +135,7 @@ def main() -> None:
     if sys.platform != "linux":
         parser.error("memory is measured by /proc, which Linux alone has")
     runner.need("matplotlib")
-    from srcnn_jax.parallel import available_cores  # after the flags: it loads JAX
+    from srcnn_jax.runtime import available_cores  # after the flags: it loads JAX
 
     panels, rates = {}, []
     for name, cases in PANELS.items():

@@ -38,15 +38,15 @@ def main() -> None:
         _, config = runner.load_config(args.config)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    from srcnn_jax import parallel, train  # after the flags: they load JAX
+    from srcnn_jax import parallel, runtime, train, train_step  # after the flags: they load JAX
 
-    parallel.start(config.train.batch_size, config.train.devices)
+    runtime.start(config.train.batch_size, config.train.devices)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
     data = train.load_data(config)
     steps = range((args.pairs + 2) * config.train.steps_per_dispatch)
-    run, batches = train.create_steps(config, data.source, devices, steps)
+    run, batches = train_step.create_steps(config, data.source, devices, steps)
     fixed = next(batches)
-    state = parallel.replicate(train.create_train_state(config), devices)
+    state = parallel.replicate(train_step.create_train_state(config), devices)
     state, losses = run(state, fixed)
     losses.block_until_ready()
 

@@ -80,7 +80,7 @@ def _save_untrained(stem: pathlib.Path, words: str) -> dict[str, str]:
     import numpy as np
 
     from srcnn_jax import convert, weights
-    from srcnn_jax.train import create_model
+    from srcnn_jax.models import create_model
 
     jax.config.update("jax_platforms", "cpu")  # the GPU's memory is for the others
     config = default.get_config(words)

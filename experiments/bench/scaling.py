@@ -76,7 +76,7 @@ def formula() -> None:
 def step(network: str, batch_size: int) -> float:
     """The median seconds of a training step of one device, without other devices."""
     from configs import default
-    from srcnn_jax import parallel, train
+    from srcnn_jax import parallel, runtime, train, train_step
 
     config = default.get_config("x3")
     config.model.kernel_sizes = NETWORKS[network]
@@ -84,11 +84,11 @@ def step(network: str, batch_size: int) -> float:
     config.train.steps_per_dispatch = 5
     config.train.devices = 1
     config.optimizer.learning_rate = 1e-4
-    parallel.start(batch_size, 1)
+    runtime.start(batch_size, 1)
     devices = parallel.choose_devices(batch_size, 1)
     source = train.load_data(config).source
-    run, batches = train.create_steps(config, source, devices, range(10**9))
-    state = parallel.replicate(train.create_train_state(config), devices)
+    run, batches = train_step.create_steps(config, source, devices, range(10**9))
+    state = parallel.replicate(train_step.create_train_state(config), devices)
     seconds = []
     for _ in range(REPEATS + 1):  # the first compiles
         batch = next(batches)
@@ -104,15 +104,15 @@ def exchange(network: str, port: int, count: int, index: int, devices: int) -> f
     import jax
 
     from configs import default
-    from srcnn_jax import parallel, train
+    from srcnn_jax import parallel, runtime, train_step
     from srcnn_jax.multihost import launch
 
-    parallel.start(count * devices, count * devices, count)
+    runtime.start(count * devices, count * devices, count)
     if count > 1:
         launch.join(launch.Job(count, f"127.0.0.1:{port}", index))
     config = default.get_config("x3")
     config.model.kernel_sizes = NETWORKS[network]
-    gradient = (train.create_train_state(config).params, np.zeros((), np.float32))
+    gradient = (train_step.create_train_state(config).params, np.zeros((), np.float32))
 
     def exchanges(tree):
         def once(tree, _):

@@ -47,14 +47,14 @@ def matrix_product_gpu(arguments: dict[str, Any]) -> Work:
 
 def train_ours(arguments: dict[str, Any]) -> Work:
     """The project's own train step, devices, prefetch and tf.data pipeline."""
-    from srcnn_jax import parallel, train
+    from srcnn_jax import parallel, runtime, train, train_step
 
     config = _config(arguments)
-    parallel.start(config.train.batch_size, 0)
+    runtime.start(config.train.batch_size, 0)
     devices = parallel.choose_devices(config.train.batch_size, 0)
     source = train.load_data(config).source
-    run, batches = train.create_steps(config, source, devices, range(10**9))
-    state = parallel.replicate(train.create_train_state(config), devices)
+    run, batches = train_step.create_steps(config, source, devices, range(10**9))
+    state = parallel.replicate(train_step.create_train_state(config), devices)
 
     def work(count: int) -> None:
         nonlocal state
@@ -70,9 +70,9 @@ def train_ensemble(arguments: dict[str, Any]) -> Work:
     import jax
 
     from experiments.sweep.vmap import ensemble
-    from srcnn_jax import parallel, train
+    from srcnn_jax import parallel, runtime, train
 
-    parallel.cache_compilations()
+    runtime.cache_compilations()
     configs = [_config(arguments) for _ in range(arguments["networks"])]
     for seed, config in enumerate(configs):
         config.seed = seed
@@ -206,10 +206,10 @@ def _torch_network(arguments: dict[str, Any]):
 
 def predict_ours(arguments: dict[str, Any]) -> Work:
     """`srcnn_jax.predict` as the commands use it."""
-    from srcnn_jax import parallel, weights
+    from srcnn_jax import runtime, weights
     from srcnn_jax.predict import predict
 
-    parallel.start_alone()
+    runtime.start_alone()
     network = weights.load(arguments["weights"])
     x = _picture(arguments)
 
@@ -237,7 +237,7 @@ def predict_torch_gpu(arguments: dict[str, Any]) -> Work:
 def _torch_restorer(arguments: dict[str, Any], device: str) -> Work:
     import torch
 
-    from srcnn_jax import architecture, weights
+    from srcnn_jax import weights
 
     trained = weights.load(arguments["weights"])
     network = _torch_network(arguments).to(memory_format=torch.channels_last).eval()
@@ -248,7 +248,7 @@ def _torch_restorer(arguments: dict[str, Any], device: str) -> Work:
         tensors[f"{2 * index}.bias"] = torch.from_numpy(values["bias"].copy())
     network.load_state_dict(tensors)
     network.to(device)
-    margin = architecture.margin(trained.kernel_sizes, trained.padding)
+    margin = trained.architecture.margin
     x = torch.from_numpy(_picture(arguments).transpose(2, 0, 1)[None])
     x = x.to(memory_format=torch.channels_last)
 

@@ -1,4 +1,4 @@
-"""The six metrics beside the paper's Tables 2-4; the table is experiments/results/paper/metrics.md.
+"""The six metrics beside the paper's Tables 2-4: experiments/results/paper/metrics.md.
 
     python -m experiments.paper.metric_check --weights=srcnn_955_imagenet_x3.mat
 

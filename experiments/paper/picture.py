@@ -29,10 +29,10 @@ def main() -> None:
     from srcnn_jax import metrics
 
     original = image.modcrop(skimage.data.cat(), SCALE)
-    small = image.imresize(original, 1 / SCALE)
+    small = image.shrink(original, SCALE)
     results = {
         "before": np.kron(small, np.ones((SCALE, SCALE, 1), np.uint8)),
-        "bicubic": image.imresize(small, SCALE),
+        "bicubic": image.enlarge(small, SCALE),
         "SRCNN": upscale(small, SCALE),
         "original": original,
     }

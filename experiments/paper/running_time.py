@@ -68,8 +68,8 @@ def measure(
         name: [lambda n=network, t=test: predict(n, t.enlarged) for test in images]
         for name, network in networks.items()
     }
-    small = [image.imresize(test.enlarged, 1 / SCALE) for test in images]
-    work["bicubic"] = [lambda x=x: image.imresize(x, SCALE) for x in small]
+    small = [image.shrink(test.enlarged, SCALE) for test in images]
+    work["bicubic"] = [lambda x=x: image.enlarge(x, SCALE) for x in small]
     times: dict[tuple[str, int], list[float]] = {}
     rates = []
     for number in range(rounds + 1):
@@ -164,7 +164,7 @@ def table_of_seconds(psnr: Mapping[str, float], seconds: Mapping[str, float]) ->
 def main() -> None:
     args = study.options(__doc__)
     from srcnn_jax import evaluate  # after the flags: they load JAX
-    from srcnn_jax.parallel import available_cores
+    from srcnn_jax.runtime import available_cores
 
     results = study.train_runs(EXPERIMENTS, args)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs import default
 from experiments import runner
-from srcnn_jax import paper, weights
-from srcnn_jax.architecture import weight_count
+from srcnn_jax import paper
+from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import read_json, read_metrics
 
 if TYPE_CHECKING:
@@ -265,15 +265,13 @@ def read_result(folder: pathlib.Path) -> Result:
     evaluation, config = read_json(folder / "eval.json"), read_json(folder / "config.json")
     if evaluation is None or config is None:
         raise FileNotFoundError(f"{folder} is not the workdir of a finished run")
-    model = config["model"]
-    channels = weights.COLOURS[config["data"]["colour"]]
     return Result(
         folder=folder,
         scale=config["scale"],
         scores=evaluation["datasets"],
         seconds=_seconds(folder, config["train"]["batch_size"]),
         patches=config["train"]["steps"] * config["train"]["batch_size"],
-        weights=weight_count(model["kernel_sizes"], model["features"], channels),
+        weights=create_architecture(config).weight_count,
     )
 
 

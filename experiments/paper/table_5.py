@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.paper import study
-from srcnn_jax import datasets, image, weights
+from srcnn_jax import colour, datasets, image, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +59,9 @@ def colour_psnr(restored: np.ndarray, pixels: np.ndarray, scale: int = SCALE) ->
       scale: number of pixels to shave off every side.
     """
     from srcnn_jax import metrics
-    from srcnn_jax.input_pipeline import to_planes
 
-    truth = image.shave(to_planes(pixels, "ycbcr", "ycbcr"), scale)
-    output = image.shave(image.to_uint8(restored), scale)
+    truth = image.shave(colour.to_planes(pixels, "ycbcr", "ycbcr"), scale)
+    output = image.shave(metrics.quantise(restored), scale)
     each = [metrics.psnr(truth[..., c], output[..., c]) for c in range(3)]
     return [*each, metrics.psnr(truth, output)]
 
@@ -72,18 +71,16 @@ def restore(network: weights.Network | None, pixels: np.ndarray, scale: int = SC
 
     What the network does not give (chroma, of one for luminance) is bicubic.
     """
-    from srcnn_jax.input_pipeline import degrade, to_planes
     from srcnn_jax.predict import predict
 
-    bicubic = degrade(to_planes(pixels, "ycbcr", "ycbcr").astype(np.float32) / 255, scale)
+    bicubic, rgb = (
+        image.degrade(planes.astype(np.float32) / 255, scale)
+        for planes in (colour.to_planes(pixels, "ycbcr", "ycbcr"), pixels)
+    )
     if network is None:
         return bicubic
-    if network.colour == "y":
-        luminance = predict(network, bicubic[..., :1])
-        return np.concatenate([luminance, bicubic[..., 1:]], axis=-1)
-    if network.colour == "ycbcr":
-        return predict(network, bicubic)
-    return image.rgb2ycbcr(predict(network, degrade(pixels.astype(np.float32) / 255, scale)))
+    planes = predict(network, colour.select_planes(rgb, bicubic, network.colour))
+    return colour.to_ycbcr(planes, network.colour, bicubic)
 
 
 def measure(network: weights.Network | None, test: datasets.Dataset) -> list[float]:

@@ -113,7 +113,7 @@ def published_curves(run: FinishedRun) -> dict[str, pd.DataFrame]:
     The paper's networks have 64 and 32 filters, and 16 in added layers unless the label says
     otherwise. They are tested on Set5 at x3, and trained on ImageNet unless the label says T91.
     """
-    if run.network.features[:2] != (64, 32):
+    if run.network.architecture.features[:2] != (64, 32):
         return {}
     found: dict[str, pd.DataFrame] = {}
     for (_, network), curve in curves.published().groupby(["figure", "network"]):

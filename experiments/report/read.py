@@ -58,11 +58,11 @@ class FinishedRun:
 
     @property
     def kernel_sizes(self) -> str:
-        return "-".join(map(str, self.network.kernel_sizes))
+        return str(self.network.architecture)
 
     @property
     def features(self) -> str:
-        return "-".join(map(str, self.network.features))
+        return "-".join(map(str, self.network.architecture.features))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,6 @@ small letters.
 
 import concurrent.futures
 import dataclasses
-import difflib
 import itertools
 import multiprocessing
 import operator
@@ -35,6 +34,7 @@ import ml_collections
 import optuna
 
 from experiments.runner import load_config, run_file, text
+from srcnn_jax import config_fields
 
 NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH", "START")
 PREVIEWS = 20  # points of a search that are checked, and shown by --dry_run
@@ -184,9 +184,8 @@ def set_fields(
             section = operator.attrgetter(parent)(changed) if parent else changed
             old = section[name]
         except (AttributeError, KeyError, TypeError) as error:
-            close = difflib.get_close_matches(field, flatten(config), n=1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            raise ValueError(f"the config has no field {field!r}{hint}") from error
+            known = config_fields.flatten(config)
+            raise ValueError(config_fields.explain_unknown(field, known)) from error
         if isinstance(old, ml_collections.ConfigDict):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{field} is a dict, as {old.to_dict()!r}: not {value!r}")
@@ -202,17 +201,6 @@ def set_fields(
             message = f"{field} is a {kind.__name__}, as {old!r}: not {value!r}"
             raise ValueError(message) from error
     return changed
-
-
-def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The values of a config by their dotted names."""
-    values: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
-            values |= {f"{name}.{below}": leaf for below, leaf in flatten(value).items()}
-        else:
-            values[name] = value
-    return values
 
 
 def trial_name(fields: Mapping[str, Any], seed: int | None = None) -> str:

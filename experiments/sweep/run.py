@@ -16,8 +16,7 @@ from experiments import machine, runner
 from experiments.sweep import file as sweep_file
 from experiments.sweep import slurm, table, trials, worker
 from experiments.sweep.file import Sweep
-from srcnn_jax import weights
-from srcnn_jax.architecture import kernel_shapes
+from srcnn_jax.architecture import create_architecture
 from srcnn_jax.convolution import multiply_adds
 
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
@@ -148,8 +147,7 @@ def train_at_once(args: argparse.Namespace) -> None:
 
 def seconds_of_run(config: ml_collections.ConfigDict, rate: float) -> float:
     """About how long a training of a config takes on a CPU of `rate` GF/s."""
-    channels = weights.COLOURS[config.data.colour]
-    shapes = kernel_shapes(config.model.kernel_sizes, config.model.features, channels)
+    shapes = create_architecture(config).shapes
     first, *others = (multiply_adds(shape, config.data.patch_size) for shape in shapes)
     # Forward, and two products back for all but the first layer, whose input needs no gradient.
     flop = 2 * config.data.patch_size**2 * (2 * first + 3 * sum(others))

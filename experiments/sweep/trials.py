@@ -24,7 +24,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.runner import text
-from experiments.sweep.file import Sweep, flatten
+from experiments.sweep.file import Sweep
+from srcnn_jax import config_fields
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 LIVE = (TrialState.WAITING, TrialState.RUNNING)
@@ -83,7 +84,7 @@ def open_study(sweep: Sweep, storage: optuna.storages.BaseStorage) -> optuna.Stu
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_warmup_steps=sweep.config.train.steps // 2),
     )
-    now = {name: text(value) for name, value in flatten(sweep.config).items()}
+    now = {name: text(value) for name, value in config_fields.flatten(sweep.config).items()}
     now["METRIC"] = sweep.title()
     if not sweep.searching:
         parameters: dict[str, list[str]] = {}

@@ -19,8 +19,7 @@ from experiments import runner
 from experiments.paper import study as paper_study
 from experiments.sweep import trials
 from experiments.sweep.file import Sweep, set_fields, trial_name
-from srcnn_jax import weights
-from srcnn_jax.architecture import weight_count
+from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import check_same_config
 
 
@@ -206,9 +205,7 @@ def _objective(worker: Worker, trial: optuna.Trial) -> float:
     try:
         fields = sweep.space(trial)
         runs = [create_run(sweep, fields, seed, worker.workdir, worker.data_dir) for seed in seeds]
-        model = runs[0].config.model
-        channels = weights.COLOURS[runs[0].config.data.colour]
-        cost = weight_count(model.kernel_sizes, model.features, channels)
+        cost = create_architecture(runs[0].config).multiply_adds
     except Exception as error:  # the user's function may raise anything
         raise TrialError(f"{type(error).__name__}: {error}") from error
     trial.set_user_attr("fields", {field: runner.text(value) for field, value in fields.items()})

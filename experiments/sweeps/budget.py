@@ -9,7 +9,7 @@ on it.
 """
 
 from configs import default
-from srcnn_jax.architecture import weight_count
+from srcnn_jax.architecture import Architecture, create_architecture
 
 CONFIG = "configs/default.py:x3"
 FIELDS = {
@@ -32,7 +32,7 @@ START = [
         "patch size": config.data.patch_size,
     },
 ]
-budget = weight_count((f1, f2, f3), (n1, n2))  # multiply-adds per pixel: 8,032
+budget = create_architecture(config).multiply_adds  # for one pixel: 8,032
 
 
 def space(trial):
@@ -62,4 +62,9 @@ def batch_size(patch_size):
 def widest(kernel_sizes, ratio):
     """The largest (n1, n2) of about that ratio n2 / n1 within the budget."""
     widths = [(n1, max(1, round(ratio * n1))) for n1 in range(1, 400)]
-    return max(each for each in widths if weight_count(kernel_sizes, each) <= budget)
+    return max(each for each in widths if cost(kernel_sizes, each) <= budget)
+
+
+def cost(kernel_sizes, features):
+    """Multiply-adds for one pixel."""
+    return Architecture(kernel_sizes, features, 1, "same").multiply_adds

@@ -1,9 +1,9 @@
-"""Images to train and to test on, by name or by folder.
+"""Data sets for training and testing, by name or by folder.
 
-Named datasets are those of `sources.NAMES`. Each is looked for in a folder `<root>/<name>/`, where
-root is `data_dir` or else the environment variable SRCNN_DATA_DIR; then as a copy that TFDS has
-prepared (under TFDS_DATA_DIR); then on the network. Their files are always checked against
-published sums. `sample` is a small offline set, and a path names any folder of images.
+A named data set (`sources.NAMES`) is searched in this order: the folder `<root>/<name>/`, where
+root is `data_dir` or else the environment variable SRCNN_DATA_DIR; the copy that TFDS has prepared
+(under TFDS_DATA_DIR); a download. Its files are always checked against the published sha256 sums.
+`sample` is a small offline set. A path names any folder of images.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ __all__ = ["Dataset", "DatasetNotFoundError", "load", "load_all"]
 
 
 class DatasetNotFoundError(FileNotFoundError):
-    """A named dataset is in no folder, has no prepared copy and cannot be downloaded."""
+    """A named data set is in no folder, has no prepared copy and cannot be downloaded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +30,14 @@ class Dataset:
     """Decoded images and where they come from.
 
     Attributes:
-      name: as the user named it: 't91', 'sample' or a path.
-      source: one phrase for the log, such as 'folder <path>' or 'download'.
+      name: the name that the user gave: 't91', 'sample' or a path.
+      source: where the images come from, for the log: 'folder <path>', 'download', ...
       fingerprint: sha256 in hex over the file names and the sha256 of the files' bytes.
-      luminance: how to get the channel that SRCNN works on: 'ycbcr' (Y of BT.601) or 'gray' (full
-        range, MATLAB rgb2gray).
-      images: (name, uint8 pixels of shape (H, W) or (H, W, 3)) in natural order of file names. The
-        name is the file name without its extension; all have it if two would share a name.
+      luminance: how luminance is computed: 'ycbcr' (Y of BT.601) or 'gray' (full range, MATLAB
+        rgb2gray).
+      images: (name, uint8 pixels of shape (H, W) or (H, W, 3)), in natural order of file names. The
+        name is the file name without its extension. If two names would be equal, all names keep
+        the extension.
     """
 
     name: str
@@ -47,20 +48,20 @@ class Dataset:
 
 
 def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Dataset:
-    """Loads one dataset.
+    """Loads one data set.
 
     Args:
-      name: a name of `sources.NAMES`, 'sample', or a path to a folder of images. A name wins over
-        a folder of that name in the working directory; write './set5' for the folder.
-      split: 'train' or 'test'; tells the two disjoint halves of 'sample' apart and means nothing
-        to other datasets.
-      data_dir: root of the folders of named datasets; without it SRCNN_DATA_DIR, if that is set.
+      name: a name of `sources.NAMES`, 'sample', or a path to a folder of images. A name has
+        priority over a folder of the same name in the working directory; './set5' is the folder.
+      split: 'train' or 'test', one of the two disjoint halves of 'sample'. Other data sets ignore
+        it.
+      data_dir: root of the folders of named data sets; None for SRCNN_DATA_DIR, if that is set.
 
     Raises:
-      DatasetNotFoundError: the named dataset is nowhere to be had.
-      FileNotFoundError: a path, `data_dir` or a file of a dataset's folder does not exist.
-      ValueError: the name is unknown, a file is damaged or is not the published one, a download
-        broke off, or the prepared copy cannot be written.
+      DatasetNotFoundError: the named data set cannot be found or downloaded.
+      FileNotFoundError: a path, `data_dir` or a file of a data set's folder does not exist.
+      ValueError: the name or split is unknown, a file is damaged or is not the published one, a
+        download failed half-way, or the prepared copy cannot be written.
     """
     if split not in ("train", "test"):
         raise ValueError(f"unknown split {split!r}: use 'train' or 'test'")
@@ -69,7 +70,7 @@ def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Data
 
 
 def dataset_names(text: str) -> list[str]:
-    """The test sets of `config.eval.datasets`: names or paths, separated by commas."""
+    """Splits `config.eval.datasets`: names or paths of test sets, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -80,23 +81,23 @@ def load_all(
     data_dir: str | None = None,
     allow_sample: bool = True,
 ) -> tuple[Dataset | None, list[Dataset]]:
-    """Loads the datasets of an experiment, or `sample` if the named ones are nowhere to be had.
+    """Loads the data sets of a run, or `sample` if the named ones cannot be found or downloaded.
 
-    The fallback is taken only if the training set is absent or, in an evaluation (no training
-    set), if all named test sets are; a warning says so. It replaces all named sets, so that a run
-    is on real data or on sample data. Test sets given as paths, which are the user's own, stay.
+    `sample` is used only if the training set is absent. In an evaluation, which has no training
+    set, it is used only if all named test sets are absent. A warning says so. It replaces all named
+    sets, so that a run never mixes named and sample data. Test sets given as paths stay.
 
     Args:
-      train: training set as in `load`; None or '' to evaluate only.
+      train: training set as in `load`; None or '' for an evaluation.
       tests: test sets as in `load`.
       data_dir: as in `load`.
       allow_sample: False makes an absent set an error.
 
     Returns:
-      The training set (None if not asked for) and the test sets.
+      The training set (None in an evaluation) and the test sets.
 
     Raises:
-      DatasetNotFoundError: a named dataset is absent and the fallback does not apply.
+      DatasetNotFoundError: a named data set is absent and `sample` may not replace it.
       FileNotFoundError, ValueError: as in `load`.
     """
     for name in [train, *tests] if train else tests:
@@ -145,7 +146,7 @@ def _path(name: str) -> pathlib.Path:
 
 
 def _check_name(name: str) -> None:
-    """Finds a user's slips before anything slow: an unknown name, a path to nowhere."""
+    """Reports an unknown name, or a path that does not exist, before anything slow starts."""
     if _is_path(name):
         if not _path(name).is_dir():
             raise FileNotFoundError(f"dataset {name!r} is not a folder: name an existing one")
@@ -157,7 +158,7 @@ def _check_name(name: str) -> None:
 
 
 def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str]) -> Dataset:
-    """A dataset from the first of its places that has it; `name` has been checked."""
+    """Loads a data set from the first source that has it; `name` must have been checked."""
     if name == "sample":
         return _dataset(name, "scikit-image sample photographs", sample.read(split))
     if _is_path(name):
@@ -169,7 +170,7 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
             setting = "data_dir" if data_dir else "SRCNN_DATA_DIR"
             raise FileNotFoundError(f"{setting} {root!r} is not a folder: correct or unset it")
         if (_path(root) / name).is_dir():
-            # Hashing and decoding take well under a second, so no prepared copy is made.
+            # Hashing and decoding take much less than a second, so no prepared copy is made.
             found = sources.read_folder(_path(root) / name, name)
             return _dataset(name, f"folder {_path(root) / name}", found)
 
@@ -181,7 +182,7 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
     if reason := prepared.unreachable(url, dead_hosts):
         place = f"no folder {str(_path(root) / name)!r}" if root else "SRCNN_DATA_DIR is not set"
         raise DatasetNotFoundError(
-            f"dataset {name!r} is nowhere to be had: {place}, no prepared copy {str(copy)!r}, and "
+            f"dataset {name!r} cannot be found: {place}, no prepared copy {str(copy)!r}, and "
             f"{url} cannot be reached ({reason}); set SRCNN_DATA_DIR to a folder that holds its "
             f"files in {name}/, or connect to the network"
         )
@@ -198,8 +199,7 @@ def _dataset(name: str, source: str, found: list[files.ImageFile]) -> Dataset:
         name=name,
         source=source,
         fingerprint=hashlib.sha256(lines.encode()).hexdigest(),
-        # The paper's own protocol: BSD200 as full-range grey, the other sets as Y of YCbCr.
-        luminance="gray" if name == "bsd200" else "ycbcr",
+        luminance=sources.NAMES[name].luminance if name in sources.NAMES else "ycbcr",
         images=tuple(
             (pathlib.PurePath(file.name).stem if unique else file.name, file.pixels)
             for file in found

@@ -1,4 +1,4 @@
-"""Image files to uint8 arrays: Pillow decoding, and folders of images.
+"""Reads image files and folders of images as uint8 arrays, with Pillow.
 
 A decoded image is uint8 0..255, (H, W) for grey or (H, W, 3) for RGB.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-# Formats that Pillow recognizes but only decodes with the help of other programs.
+# Formats that Pillow recognises but can decode only with the help of other programs.
 _NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
@@ -25,13 +25,13 @@ class ImageFile(NamedTuple):
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sorting key that puts `t2.bmp` before `t10.bmp` and ignores case first."""
+    """Returns a sorting key that puts `t2.bmp` before `t10.bmp` and ignores case."""
     parts = re.split(r"(\d+)", name.casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-    """The bytes of a file; ValueError if the file system does not give them."""
+    """Reads the bytes of a file; raises ValueError if the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -43,24 +43,24 @@ def read_bytes(path: pathlib.Path) -> bytes:
 def decode(data: bytes, path: pathlib.Path) -> ImageFile:
     """Decodes the bytes of an image file of any mode that Pillow knows.
 
-    EXIF orientation is applied and only the first frame is read. Alpha is dropped, not composited.
-    16-bit grey (modes I;16 and I) is divided by 257 and rounded; Pillow itself keeps the high byte
-    of 16-bit RGB. Float grey may be 0..1 or 0..255: it is taken as 0..1 if no value exceeds 1.
+    EXIF orientation is applied. Only the first frame is read. Alpha is removed without compositing.
+    16-bit grey (modes I;16 and I) is divided by 257 and rounded. For 16-bit RGB, Pillow itself
+    keeps the high byte. Float grey may be 0..1 or 0..255: it is 0..1 if no value exceeds 1.
 
     Args:
       data: the bytes of the file.
-      path: where they come from, for the name and for error messages.
+      path: path of the file, for the name and for error messages.
 
     Returns:
       Grey (H, W) for modes 1, L, LA, I, I;16 and F, RGB (H, W, 3) for all others; uint8.
 
     Raises:
-      ValueError: the bytes are no image, truncated, or hold values outside the ranges above.
+      ValueError: the bytes are not an image, are truncated, or hold values outside these ranges.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             pixels = _to_uint8(ImageOps.exif_transpose(image))
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
+    except Exception as error:  # Pillow's decoders raise almost any error on damaged files.
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "not an image"  # Pillow would print the address of a buffer.
@@ -71,7 +71,7 @@ def decode(data: bytes, path: pathlib.Path) -> ImageFile:
 
 
 def _to_uint8(image: Image.Image) -> np.ndarray:
-    """Pillow image of any mode to uint8 grey (H, W) or RGB (H, W, 3)."""
+    """Converts a Pillow image of any mode to uint8 grey (H, W) or RGB (H, W, 3)."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
@@ -79,21 +79,23 @@ def _to_uint8(image: Image.Image) -> np.ndarray:
         return ((values + 128) // 257).astype(np.uint8)
     if image.mode == "F":
         values = np.asarray(image)
-        if not (values.min() >= 0 and values.max() <= 255):  # Also true of NaN.
+        if not (values.min() >= 0 and values.max() <= 255):  # Also true for NaN.
             raise ValueError("float grey values outside 0..1 and 0..255")
         return np.floor(values * (255.0 if values.max() <= 1 else 1.0) + 0.5).astype(np.uint8)
     if image.mode in ("1", "L", "LA"):
         return np.array(image.convert("L"))
-    if image.mode in ("P", "PA", "RGBa"):  # These reach RGB losslessly only by way of RGBA.
+    if image.mode in ("P", "PA", "RGBa"):  # Only the way over RGBA loses nothing.
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
 
 
 def read_folder(folder: pathlib.Path) -> list[ImageFile]:
-    """Every image file directly in a folder, hidden files excepted, in natural order of names.
+    """Reads all image files in a folder in natural order of names.
+
+    Hidden files and sub-folders are ignored.
 
     Raises:
-      ValueError: the folder holds no image, or one that cannot be read.
+      ValueError: the folder holds no image, or an image cannot be read.
     """
     paths = sorted(
         (path for path in folder.iterdir() if _is_image(path)),

@@ -1,11 +1,9 @@
-"""Downloaded datasets, prepared by TFDS once and read from its data directory afterwards.
+"""Downloaded data sets: TFDS prepares them once, and later runs read them from its data directory.
 
-TFDS and TensorFlow are imported inside functions, because they take seconds to start.
+TFDS and TensorFlow are imported inside functions, because their import takes seconds.
 """
 
-import contextlib
 import logging
-import os
 import pathlib
 import shutil
 import threading
@@ -14,36 +12,35 @@ import uuid
 from typing import Any
 
 from srcnn_jax.datasets import files, sources
+from srcnn_jax.runtime import import_tensorflow
 
-PROBE_SECONDS = 3.0
-
-_importing = threading.Lock()
+PROBE_SECONDS = 3.0  # max seconds to wait for a server's answer
 
 
 def directory(name: str) -> pathlib.Path:
-    """Where the prepared copy of a named dataset is, or would be.
+    """Returns the directory of the prepared copy of a named data set; it need not exist.
 
-    The path holds a digest of the table's rows, so that a changed source is prepared anew, and the
-    directory appears by one rename, so that a copy which exists is complete.
+    The path contains a digest of the table's rows, so a changed source is prepared again. The
+    directory appears by one rename, so an existing copy is complete.
     """
-    from tensorflow_datasets.core import constants  # Obeys TFDS_DATA_DIR; does not start TF.
+    from tensorflow_datasets.core import constants  # Reads TFDS_DATA_DIR; does not start TF.
 
     root = pathlib.Path(constants.get_default_data_dir()).expanduser()
     return root / "srcnn_jax" / f"{name}-{sources.digest(name)}"
 
 
 def unreachable(url: str, dead_hosts: dict[str, str]) -> str | None:
-    """Asks for a URL once, for `PROBE_SECONDS` at most.
+    """Requests a URL once, for `PROBE_SECONDS` at most.
 
     Args:
-      url: the URL to try.
-      dead_hosts: what is known of hosts that gave no answer; read and extended, so that several
-        datasets on one host wait once.
+      url: the URL.
+      dead_hosts: reason by host, for hosts that gave no answer. It is read and extended, so that
+        several data sets on one host wait only once.
 
     Returns:
-      None if the server delivers the URL, else one phrase that says why not.
+      None if the server delivers the URL, else the reason why not, in a few words.
     """
-    import requests  # What TFDS downloads with: the same proxies and certificates.
+    import requests  # TFDS downloads with it, so proxies and certificates are the same.
 
     host = urllib.parse.urlsplit(url).netloc
     if host in dead_hosts:
@@ -58,7 +55,8 @@ def unreachable(url: str, dead_hosts: dict[str, str]) -> str | None:
             dead_hosts[host] = type(error).__name__
             answers.append(dead_hosts[host])
 
-    # A thread, because timeouts bound neither the look-up of a name nor a host of many addresses.
+    # A thread is needed, because the timeout of a request does not limit the look-up of the host's
+    # name, nor the attempts at several addresses.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
@@ -69,10 +67,10 @@ def unreachable(url: str, dead_hosts: dict[str, str]) -> str | None:
 
 
 def prepare(name: str) -> None:
-    """Downloads a named dataset and makes its prepared copy; several workers may do so at once.
+    """Downloads a named data set and makes its prepared copy.
 
-    Each worker prepares in a directory of its own and renames it. One that was killed leaves a
-    directory `*.incomplete.*` that nobody reads.
+    Several processes may do this at the same time. Each prepares the copy in its own directory and
+    renames it. A killed process leaves a directory `*.incomplete.*`, which is never read.
 
     Raises:
       ValueError: the download failed, a file is not the published one, or the data directory
@@ -94,7 +92,7 @@ def prepare(name: str) -> None:
         try:
             scratch.rename(target)
         except OSError:
-            if not target.is_dir():  # Otherwise another worker was quicker.
+            if not target.is_dir():  # Otherwise another process was faster.
                 raise
     except NonMatchingChecksumError as error:
         raise ValueError(
@@ -104,7 +102,7 @@ def prepare(name: str) -> None:
     except (requests.RequestException, tfds.download.DownloadError) as error:
         raise ValueError(
             f"download of dataset {name!r} from {source} failed: {_one_line(error)}; run again to "
-            f"go on (what has come is kept in {str(downloads)!r})"
+            f"continue (downloaded files are kept in {str(downloads)!r})"
         ) from error
     except (OSError, tf.errors.OpError) as error:
         raise ValueError(
@@ -116,7 +114,7 @@ def prepare(name: str) -> None:
 
 
 def read(name: str) -> list[files.ImageFile]:
-    """All images of the prepared copy of a named dataset.
+    """Reads all images of the prepared copy of a named data set.
 
     Raises:
       ValueError: the copy is damaged.
@@ -136,34 +134,15 @@ def read(name: str) -> list[files.ImageFile]:
             )
             for row in sources.rows(name)
         ]
-    except Exception as error:  # TFDS and TensorFlow raise many kinds on damaged records.
+    except Exception as error:  # TFDS and TensorFlow raise many kinds of errors on damaged records.
         raise ValueError(
             f"prepared copy {str(copy)!r} of dataset {name!r} is damaged ({_one_line(error)}): "
             "delete that folder and run again"
         ) from error
 
 
-def import_tensorflow() -> Any:
-    """TensorFlow, quiet, and kept from reserving the memory of GPUs that JAX needs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or it tells about them on some CPUs
-    # Unless the old Keras is asked for, which need not be there, TensorFlow imports the new one at
-    # once. That takes longer than the rest of it; who wants it in this process still gets it.
-    with _importing:
-        keras = os.environ.get("TF_USE_LEGACY_KERAS")
-        os.environ["TF_USE_LEGACY_KERAS"] = "1"
-        import tensorflow as tf
-
-        del os.environ["TF_USE_LEGACY_KERAS"]
-        if keras is not None:
-            os.environ["TF_USE_LEGACY_KERAS"] = keras
-    with contextlib.suppress(RuntimeError):  # TensorFlow has started already; its choice stands.
-        tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
 def _import_tfds() -> Any:
-    """TensorFlow Datasets, quiet."""
+    """Imports TensorFlow Datasets without its progress bars and some warnings."""
     import_tensorflow()
     import tensorflow_datasets as tfds
 
@@ -173,7 +152,7 @@ def _import_tfds() -> Any:
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """False for TFDS's warnings that its own code uses what it has deprecated."""
+    """Returns False for TFDS's warnings about deprecated features in its own code."""
     return "`FeatureConnector.dtype` is deprecated" not in str(record.msg)
 
 

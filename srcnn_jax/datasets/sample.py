@@ -1,6 +1,6 @@
-"""The offline `sample` set: photographs that ship inside the scikit-image wheel.
+"""The offline `sample` set: photographs in the scikit-image wheel.
 
-They need no network. Scores on them are no result of the paper.
+They need no download. Scores on them cannot be compared with the paper.
 """
 
 import importlib.util
@@ -8,7 +8,7 @@ import pathlib
 
 from srcnn_jax.datasets import files
 
-# Photographs of things, faces and textures. The two test images are seen by no training run.
+# Photographs of things, faces and textures. No training uses the two test images.
 FILES = {
     "train": (
         "astronaut.png",
@@ -25,9 +25,9 @@ FILES = {
 
 
 def read(split: str) -> list[files.ImageFile]:
-    """The images of split 'train' or 'test'; camera, coins and the textures are grey.
+    """Reads the images of split 'train' or 'test'; camera, coins and the textures are grey.
 
-    The files are read from scikit-image's folder, because `skimage.data` may download.
+    The files are read from scikit-image's folder, because `skimage.data` may download them.
 
     Raises:
       FileNotFoundError: this installation of scikit-image lacks a file.

@@ -1,6 +1,9 @@
-"""What the named datasets consist of: `sources.tsv`, one row a file, with its URL, size and sha256.
+"""The files of the named data sets, from the table `sources.tsv`. A new data set is added there.
 
-Whatever way a file has come, it is used only if its size and its sum are those of its row.
+The table begins with a line for each data set: `# name`, the kind of luminance ('ycbcr', or 'gray'
+for the full range, as `image.luminance`) and a description, separated by tabs. Then it has a row
+for each file, with URL, size and sha256. A file is used only if its size and sha256 are those of
+its row, wherever it comes from.
 """
 
 import csv
@@ -12,22 +15,12 @@ from srcnn_jax.datasets import files
 
 TABLE = pathlib.Path(__file__).with_name("sources.tsv")
 
-# Version of the prepared copies: raise it when the decoding or the stored features change.
+# Version of the prepared copies. Increase it when the decoding or the stored features change.
 VERSION = "1.0.0"
-
-NAMES = {
-    "t91": "91 small images, the usual training set (Yang et al. 2010)",
-    "set5": "5 test images (Bevilacqua et al. 2012)",
-    "set14": "14 test images, of which `bridge` is grey (Zeyde et al. 2010)",
-    "bsd100": "the 100 validation images of BSDS500, a common test set",
-    "bsd200": "the 200 test images of BSDS500, the paper's larger test set",
-    "bsds500_train": "the 200 training images of BSDS500",
-    "urban100": "100 test images of buildings (Huang et al. 2015)",
-}
 
 
 class Row(NamedTuple):
-    """One file of a dataset, as published."""
+    """One published file of a data set."""
 
     file: str
     url: str
@@ -35,26 +28,44 @@ class Row(NamedTuple):
     sha256: str
 
 
+class Description(NamedTuple):
+    """A named data set: its kind of luminance, 'ycbcr' or 'gray', and its description."""
+
+    luminance: str
+    text: str
+
+
+def _read_descriptions() -> dict[str, Description]:
+    """Reads the first lines of the table, by the name of the data set."""
+    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    fields = [line.removeprefix("# ").split("\t") for line in lines if line.startswith("# ")]
+    return {name: Description(luminance, text) for name, luminance, text in fields}
+
+
+NAMES = _read_descriptions()
+
+
 def rows(name: str) -> list[Row]:
-    """The files of a named dataset, in the order of the table."""
+    """Returns the files of a named data set, in the order of the table."""
     with TABLE.open(newline="", encoding="utf-8") as lines:
+        table = (line for line in lines if not line.startswith("# "))
         return [
             Row(line["file"], line["url"], int(line["bytes"]), line["sha256"])
-            for line in csv.DictReader(lines, delimiter="\t")
+            for line in csv.DictReader(table, delimiter="\t")
             if line["dataset"] == name
         ]
 
 
 def digest(name: str) -> str:
-    """Identifies the files of a dataset and how they are decoded (16 hex digits)."""
+    """Returns 16 hex digits that identify the files of a data set and their decoding."""
     return hashlib.sha256(repr((VERSION, name, rows(name))).encode()).hexdigest()[:16]
 
 
 def read_file(path: pathlib.Path, row: Row) -> files.ImageFile:
-    """Decodes a file that must be the one that `row` describes, whatever its name on disk.
+    """Decodes a file after a check that it is the file of `row`; its name on disk may differ.
 
     Raises:
-      ValueError: its size or its sha256 differs.
+      ValueError: its size or its sha256 differs, or it cannot be read.
     """
     data = files.read_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -67,7 +78,7 @@ def read_file(path: pathlib.Path, row: Row) -> files.ImageFile:
 
 
 def read_folder(path: pathlib.Path, name: str) -> list[files.ImageFile]:
-    """All files of a named dataset from the folder that holds them; other files are ignored.
+    """Reads all files of a named data set from a folder; other files in it are ignored.
 
     Raises:
       FileNotFoundError: a file is missing.

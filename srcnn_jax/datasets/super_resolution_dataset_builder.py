@@ -1,8 +1,8 @@
-"""TFDS builder of the named datasets, one config each.
+"""TFDS builder of the named data sets, with one config for each.
 
-It downloads the files that `sources.tsv` lists. Files that already lie in TFDS's manual directory
-(`tfds.download.DownloadConfig(manual_dir="<root>/set5")`) are taken from there instead, under the
-same sizes and sums. Import this module only where it is used: it imports TFDS.
+It downloads the files that `sources.tsv` lists. If a file is in TFDS's manual directory
+(`tfds.download.DownloadConfig(manual_dir="<root>/set5")`), it is taken from there, with the same
+check of size and sha256. Import this module only where it is used: it imports TFDS.
 """
 
 import pathlib
@@ -14,19 +14,19 @@ import tensorflow_datasets as tfds
 
 from srcnn_jax.datasets import sources
 
-SPLIT = "full"  # Whether a set trains or tests is for the experiment to say.
+SPLIT = "full"  # The experiment decides which set is for training or testing.
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """`super_resolution/<name>`: the pixels that Pillow decodes, stored losslessly.
 
-    Examples are {"file": file name, "pixels": uint8 (H, W, C)}, C being 1 for grey and 3 for RGB:
-    TFDS's Image feature would give every image the same number of channels.
+    Examples are {"file": file name, "pixels": uint8 (H, W, C)}, where C is 1 for grey and 3 for
+    RGB. TFDS's Image feature would give every image the same number of channels.
     """
 
     VERSION = tfds.core.Version(sources.VERSION)
     BUILDER_CONFIGS = [  # noqa: RUF012 (the name and type are TFDS's)
-        tfds.core.BuilderConfig(name=name, description=description)
+        tfds.core.BuilderConfig(name=name, description=description.text)
         for name, description in sources.NAMES.items()
     ]
 
@@ -36,14 +36,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     @property
     def url_infos(self) -> dict[str, Any]:
-        """What TFDS checks downloads against, from our table in place of its checksums.tsv."""
+        """The sizes and sums that TFDS checks, from our table instead of its checksums.tsv."""
         return {
             row.url: tfds.core.download.checksums.UrlInfo(row.size, row.sha256, row.file)
             for row in self._rows
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Description and citations are README.md and CITATIONS.bib beside this file.
+        # The description and citations are in README.md and CITATIONS.bib beside this file.
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
@@ -61,12 +61,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, paths: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in self._rows:
-            # Checks the sum again: TFDS trusts the names of files in its cache of downloads.
+            # This checks the sum again, because TFDS trusts the file names in its download cache.
             pixels = sources.read_file(pathlib.Path(paths[row.file]), row).pixels
             yield row.file, {"file": row.file, "pixels": np.atleast_3d(pixels)}
 
     def _log_download_bytes(self) -> None:
-        """Says nothing: the caller logs where the data came from."""
+        """Logs nothing, because the caller logs the source of the data."""
 
     def _log_download_done(self) -> None:
-        """Says nothing, likewise."""
+        """Logs nothing, because the caller logs the source of the data."""

@@ -1,1 +1,1 @@
-"""Several processes, on one host or many: a wing that a training on one machine never enters."""
+"""Training by several processes, on one host or many: how they start, meet and end."""

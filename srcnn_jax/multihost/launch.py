@@ -1,4 +1,4 @@
-"""The processes of a job: who started them, how they meet, and how they end together."""
+"""The processes of a job: what started them, how they meet, and how they end together."""
 
 import atexit
 import contextlib
@@ -18,11 +18,11 @@ from jax.extend.backend import register_backend_factory
 
 from srcnn_jax.multihost import stderr_filter
 
-MEETING_SECONDS = 300  # until all processes must have started
-HEARTBEAT_SECONDS = 30  # without a sign of life from a process, it counts as dead
-PARTING_SECONDS = 7 * 24 * 3600  # that others wait while process 0 evaluates
+MEETING_SECONDS = 300  # max seconds until all processes have started
+HEARTBEAT_SECONDS = 30  # a process without a sign of life for so long counts as dead
+PARTING_SECONDS = 7 * 24 * 3600  # max seconds that the others wait while process 0 evaluates
 
-_filter: subprocess.Popen | None = None  # what standard error goes through
+_filter: subprocess.Popen | None = None  # the process that filters standard error
 
 
 class LostProcessError(ConnectionError):
@@ -31,7 +31,7 @@ class LostProcessError(ConnectionError):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """How this process finds the others; what is None, JAX asks the launcher for.
+    """How this process finds the others. JAX gets a value that is None from the launcher.
 
     Attributes:
       count: number of processes, more than one.
@@ -45,30 +45,30 @@ class Job:
 
 
 def find(coordinator: str | None, num_processes: int | None, process_id: int | None) -> Job | None:
-    """The job that this process is one of; None if it is alone.
+    """Returns the job that this process belongs to, or None if it is alone.
 
     Args:
-      coordinator, num_processes, process_id: what the user said. Without them, the launcher tells:
-        Open MPI, SLURM, a TPU pod, or an indexed Job of Kubernetes. `num_processes` 1 is alone,
-        whatever started it.
+      coordinator, num_processes, process_id: the user's flags. If they are None, the values come
+        from the launcher: Open MPI, SLURM, a TPU pod, or an indexed Job of Kubernetes.
+        `num_processes` 1 always means alone.
 
     Raises:
-      ValueError: if what is said and what can be found do not suffice.
+      ValueError: if the flags and the launcher together do not give all values.
     """
     if num_processes == 1:
         return None
     if num_processes is not None and coordinator is not None and process_id is not None:
         if not 0 <= process_id < num_processes:
             raise ValueError(
-                f"--process_id={process_id} is not one of 0 to {num_processes - 1}, as "
-                f"--num_processes={num_processes} has it"
+                f"--process_id={process_id} is not one of 0 to {num_processes - 1}, which "
+                f"--num_processes={num_processes} allows"
             )
         return Job(num_processes, coordinator, process_id)
     if int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
         if coordinator is None and not clusters.OmpiCluster.is_env_present():
             raise ValueError(
                 "Open MPI 5 does not tell JAX where process 0 is: say --coordinator=HOST:PORT, or "
-                "--num_processes=1 for runs that have nothing to do with each other"
+                "--num_processes=1 for independent runs"
             )
         return Job(
             num_processes or int(os.environ["OMPI_COMM_WORLD_SIZE"]),
@@ -87,21 +87,21 @@ def find(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 
 def _is_known_to_jax() -> bool:
-    """Whether JAX will find by itself what nobody told it."""
+    """Whether JAX knows the launcher and can get missing values from it."""
     types = clusters.ClusterEnv._cluster_types
     return any(not kind.opt_in_only_method and kind.is_env_present() for kind in types)
 
 
 def _count_of_slurm() -> int | None:
-    """Tasks of this job step.
+    """Returns the number of tasks of this job step.
 
-    SLURM_NTASKS, which JAX looks at, is that of the whole allocation in an interactive shell.
+    JAX reads SLURM_NTASKS. In an interactive shell that is the number for the whole allocation.
     """
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", 0)) or None
 
 
 def _count_of_tpu_pod() -> int | None:
-    """Hosts of a TPU slice, or of several."""
+    """Returns the number of hosts of one or several TPU slices."""
     for kind in (clusters.GkeTpuCluster, clusters.GceTpuCluster):
         if kind.is_env_present():
             return kind.get_process_count()
@@ -109,7 +109,11 @@ def _count_of_tpu_pod() -> int | None:
 
 
 def _count_of_kubernetes() -> int | None:
-    """Pods of an indexed Job; JAX asks the cluster for their number."""
+    """Returns the number of pods of an indexed Job; JAX asks the cluster.
+
+    Raises:
+      ValueError: if the cluster does not give the number.
+    """
     if not {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys():
         return None
     try:
@@ -117,24 +121,24 @@ def _count_of_kubernetes() -> int | None:
             if not clusters.K8sCluster.is_env_present():
                 raise RuntimeError("the package kubernetes is not installed")
         return clusters.K8sCluster.get_process_count()
-    except Exception as error:  # the client of Kubernetes has many
+    except Exception as error:  # the client of Kubernetes raises many kinds of errors
         raise ValueError(
-            f"this is a pod of an indexed Job, and how many there are cannot be found: {error}; "
-            "docs/kubernetes.yaml shows what it takes, and --num_processes=1 is for runs "
-            "that have nothing to do with each other"
+            f"this is a pod of an indexed Job, and the number of pods cannot be found: {error}; "
+            "docs/kubernetes.yaml shows the settings for it, and --num_processes=1 is for "
+            "independent runs"
         ) from error
 
 
 def join(job: Job) -> None:
-    """Meets the other processes; call it before anything else starts JAX.
+    """Connects to the other processes; call it before anything else starts JAX.
 
-    From here on only process 0 has a standard output, and what JAX says of processes that died is
-    one line (`stderr_filter`).
+    After this, only process 0 has a standard output. JAX's messages about dead processes become one
+    line (`stderr_filter`).
 
     Raises:
-      ConnectionError: if they did not all come.
+      ConnectionError: if a process is missing after `MEETING_SECONDS`.
     """
-    # Its handler would keep SIGTERM from ending a process that does not train yet.
+    # The handler of this service would stop SIGTERM from ending a process before its training.
     jax.config.update("jax_enable_preemption_service", False)
     register_backend_factory("cpu", _cpu_client, priority=0, fail_quietly=False)
     told = None not in (job.coordinator, job.process_id)
@@ -154,14 +158,14 @@ def join(job: Job) -> None:
             f"the {job.count} processes of this job did not meet: {error}"
         ) from error
     if distributed.global_state.process_id > 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Gloo prints, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Gloo prints to it
 
 
 def _cpu_client():
-    """CPU devices with collectives by Gloo, at the address by which process 0 is reached.
+    """Makes CPU devices with collectives by Gloo, at this host's address on the way to process 0.
 
-    Left to itself, Gloo takes what the host's name stands for, which on Debian is 127.0.1.1, where
-    no other host finds it.
+    By default Gloo takes the address of the host's name. On Debian that is 127.0.1.1, which no
+    other host can reach.
     """
     state = distributed.global_state
     assert state.coordinator_address is not None
@@ -170,7 +174,7 @@ def _cpu_client():
         host.strip("[]"), int(port), type=socket.SOCK_DGRAM
     )[0]
     with socket.socket(family, kind) as probe:
-        probe.connect(address)  # chooses the way, sends nothing
+        probe.connect(address)  # chooses the route, sends nothing
         own = probe.getsockname()[0]
     return xla_bridge.make_cpu_client(_jax.make_gloo_tcp_collectives(state.client, hostname=own))
 
@@ -183,7 +187,7 @@ def _filter_stderr() -> None:
         [sys.executable, "-I", str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is not meant for it
+        start_new_session=True,  # Ctrl-C must not end it
     )
     assert _filter.stdin is not None
     real = os.dup(2)
@@ -193,13 +197,13 @@ def _filter_stderr() -> None:
 
 
 def _part(stderr: int) -> None:
-    """Waits for the others to come to their end as well."""
-    jax.distributed.shutdown()  # before JAX does it, and with the condenser still there
+    """Waits until the other processes end, too."""
+    jax.distributed.shutdown()  # before JAX does it, and while the filter still runs
     _end_filter(stderr)
 
 
 def _end_filter(stderr: int) -> None:
-    """Points standard error elsewhere, and waits until what went there before has come out."""
+    """Points standard error to `stderr`, and waits until the filter has written everything."""
     if _filter is not None and _filter.returncode is None:
         sys.stderr.flush()
         os.dup2(stderr, 2)
@@ -209,7 +213,7 @@ def _end_filter(stderr: int) -> None:
 
 @contextlib.contextmanager
 def lost_process_as_error() -> Iterator[None]:
-    """Turns what a collective raises when its other end is gone into `LostProcessError`."""
+    """Turns a collective's error about a lost process into `LostProcessError`."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -222,11 +226,12 @@ def lost_process_as_error() -> Iterator[None]:
 def exit_process(code: int) -> None:
     """Ends this process because of an error.
 
-    At once, if it is one of several: they may wait for it in a collective, and JAX would wait for
-    them before it lets go. So their end of the connection closes, which they notice.
+    One of several processes ends at once, without JAX's shutdown. The others may wait for it in a
+    collective, and the shutdown would wait for the others. When it ends, its connections close, and
+    the others notice that.
     """
     if not jax.distributed.is_initialized():
         sys.exit(code)
     sys.stdout.flush()
-    _end_filter(os.open(os.devnull, os.O_WRONLY))  # JAX has more to say now, but nothing new
+    _end_filter(os.open(os.devnull, os.O_WRONLY))  # JAX's last messages say nothing new
     os._exit(code)

@@ -1,8 +1,8 @@
-"""Copies standard input to standard error, but what JAX says of a dead process becomes one line.
+"""Copies standard input to standard error, with JAX's messages about a dead process as one line.
 
 When a process of a job dies, the service of `jax.distributed` aborts the others from C++, with some
-thirty lines and a stack trace, before Python can catch anything. So `launch.join` sends the
-standard error of its process through this program, which needs the standard library alone.
+thirty lines and a stack trace. Python cannot catch this. So `launch.join` sends the standard error
+of its process through this program, which needs only the standard library.
 """
 
 import re
@@ -10,17 +10,18 @@ import sys
 from collections.abc import Iterable, Iterator
 
 LOST = (
-    "another process of this job has ended, and this one ends with it: its own messages say why; "
-    "start the job again, and it goes on from the last checkpoint"
+    "another process of this job has ended, so this process ends, too; the messages of the other "
+    "say why; start the job again, and it resumes from the last checkpoint"
 )
 _SERVICE = re.compile(rb"^[EF]\d{4} .* (coordination_\w+|client)\.(cc|h):\d+\]")
 _FATAL = b"detected fatal errors"
 
 
 def filter_stderr(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines as they come; all from the service's first error on is held back.
+    """Yields lines as they arrive, but holds back all lines from the service's first error on.
 
-    If that error is fatal, one line stands for all that follows. If not, it comes at the end.
+    If the service reports a fatal error, one line replaces all lines that are held back. If not,
+    these lines follow at the end.
     """
     held: list[bytes] = []
     fatal = False

@@ -1,6 +1,7 @@
-"""Weight files: parameters together with the architecture, padding, scale and colour they need."""
+"""Networks and their files: parameters with their architecture, scale and colour."""
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -8,23 +9,26 @@ from pathlib import Path
 
 import numpy as np
 
-from srcnn_jax import architecture
-from srcnn_jax.weights import matlab, onnx_export, pytorch_file
+from srcnn_jax.architecture import Architecture
+from srcnn_jax.colour import CHANNELS
+from srcnn_jax.weights import matlab, onnx_export, pytorch, pytorch_file, safetensors
 
-COLOURS = {"y": 1, "ycbcr": 3, "rgb": 3}  # what the network sees, and in how many channels
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 _TORCH = (".pth", ".pt", ".pth.tar")
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A trained network.
+    """A trained network. The values are checked when it is created.
 
     Attributes:
       params: {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}, float32.
-      padding: 'same', 'valid' or one of them per layer, as `models.SRCNN`.
-      scale: the enlargement it was trained for, None if the file does not say.
+      padding: 'same', 'valid' or one word for each layer, as `Architecture.padding`.
+      scale: factor of the enlargement that it was trained for; None if the file does not say.
       colour: 'y' (luminance), 'ycbcr' or 'rgb'.
+
+    Raises:
+      ValueError: if the layers do not fit together, or a value is not finite.
     """
 
     params: Mapping[str, Mapping[str, np.ndarray]]
@@ -59,41 +63,44 @@ class Network:
                 f"its last layer gives {shapes[-1][3]} channels, its first takes {shapes[0][2]}: "
                 "is a layer missing?"
             )
-        if COLOURS.get(self.colour) != shapes[0][2]:
+        if CHANNELS.get(self.colour) != shapes[0][2]:
             raise ValueError(
                 f"a network for {shapes[0][2]} channels does not fit the colour {self.colour!r}"
             )
-        architecture.check(self.kernel_sizes, self.features, shapes[0][2], self.padding)
+        _ = self.architecture  # checks the sizes and the padding
 
     @property
     def layers(self) -> list[Mapping[str, np.ndarray]]:
-        """The kernels and biases in order."""
+        """The kernel and bias of each layer, in order."""
         return [self.params[f"conv{i + 1}"] for i in range(len(self.params))]
 
-    @property
-    def kernel_sizes(self) -> tuple[int, ...]:
-        return tuple(layer["kernel"].shape[0] for layer in self.layers)
-
-    @property
-    def features(self) -> tuple[int, ...]:
-        return tuple(layer["kernel"].shape[3] for layer in self.layers[:-1])
+    @functools.cached_property
+    def architecture(self) -> Architecture:
+        """The architecture: the sizes of the layers, and the padding."""
+        shapes = [layer["kernel"].shape for layer in self.layers]
+        return Architecture(
+            kernel_sizes=tuple(shape[0] for shape in shapes),
+            features=tuple(shape[3] for shape in shapes[:-1]),
+            channels=shapes[0][2],
+            padding=self.padding,
+        )
 
 
 def load(path: str | os.PathLike) -> Network:
     """Reads a weight file, or the `weights.safetensors` of a finished workdir.
 
-    Nothing in a file is ever executed. What a file does not say is taken to be as usual where it
-    comes from: the authors' `.mat` files are for valid convolutions; files of PyTorch, and
-    safetensors by others, for zero padding ('same'), which most repositories use. Three channels
-    are taken for RGB. `convert` writes a file that says otherwise.
+    Nothing in a file is ever executed. Some files do not state the padding. The authors' `.mat`
+    files are for valid convolutions. PyTorch files, and safetensors files of other programs, are
+    taken to have zero padding ('same'), which most repositories use. Three channels are taken as
+    RGB. `convert` writes a file with other values.
 
     Args:
-      path: `.safetensors` (ours, or of PyTorch's names and order of axes), `.mat` (the authors'
-        layout), `.pth`, `.pt` or `.pth.tar` (a PyTorch state_dict; `pytorch_file` has the names),
+      path: `.safetensors` (ours, or with PyTorch's names and order of axes), `.mat` (the authors'
+        layout), `.pth`, `.pt` or `.pth.tar` (a PyTorch state_dict; see `pytorch` for the names),
         or a workdir.
 
     Raises:
-      FileNotFoundError: if it does not exist, or the workdir is not finished.
+      FileNotFoundError: if the file does not exist, or the workdir is not finished.
       ValueError: if it is not a weight file, or its layers do not fit together.
     """
     path = Path(path)
@@ -109,8 +116,8 @@ def load(path: str | os.PathLike) -> Network:
     suffix = _suffix(path, _READERS)
     try:
         return _READERS[suffix](path)
-    except Exception as error:  # what a damaged file makes a parser raise is not documented
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not a parser
+    except Exception as error:  # parsers raise undocumented errors on damaged files
+        if isinstance(error, OSError) and error.errno is not None:  # from the disk, not a parser
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, KeyError):
@@ -119,47 +126,53 @@ def load(path: str | os.PathLike) -> Network:
 
 
 def load_pretrained(scale: int) -> Network:
-    """The 9-1-5 network for `scale` that ships with the package.
+    """Loads the 9-1-5 network for `scale` that is part of the package.
 
     Raises:
-      ValueError: if there is none for this scale, naming those there are.
+      ValueError: if there is none for this scale. The message names the scales.
     """
     path = PRETRAINED / f"srcnn_915_x{scale}.safetensors"
     if not path.exists():
         scales = sorted(file.stem.rpartition("x")[2] for file in PRETRAINED.glob("srcnn_915_x*"))
         raise ValueError(
             f"the bundled networks are for the scales {', '.join(scales)}, not {scale}; "
-            "name one of your own as weights (--weights FILE)"
+            "name a network of your own as weights (--weights FILE)"
         )
     return load(path)
 
 
-def save(path: str | os.PathLike, weights: Network, notes: Mapping[str, str] | None = None) -> None:
-    """Writes `weights`, atomically, in the form that the end of the name says.
+def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | None = None) -> None:
+    """Writes a network atomically. The end of the file's name decides the format.
 
     - `.safetensors`: tensors `conv1.kernel`, `conv1.bias`, ...
     - `.mat`: for the authors' `SRCNN.m`.
     - `.pth`, `.pt`, `.pth.tar`: a state_dict of conv1.weight (out, in, f, f), conv1.bias, ...
     - `.onnx`: the network as `predict.predict` applies it.
 
-    All but `.mat` also hold kernel_sizes, features, padding, scale, colour, and `notes` (strings:
-    how it was trained), of which programs other than this one take no notice.
+    All formats except `.mat` also hold kernel_sizes, features, padding, scale, colour and `notes`.
+    Other programs ignore these.
+
+    Args:
+      path: the file.
+      network: the network.
+      notes: strings about the training, by name.
 
     Raises:
-      ValueError: if the form cannot express this network, or there is no such form.
+      ValueError: if the format cannot hold this network, or there is no such format.
       OSError: if the file cannot be written.
     """
     path = Path(path)
+    arch = network.architecture
     metadata = {
         **(notes or {}),
         "format": "srcnn_jax",
-        "kernel_sizes": ",".join(map(str, weights.kernel_sizes)),
-        "features": ",".join(map(str, weights.features)),
-        "padding": weights.padding,
-        "scale": str(weights.scale or ""),
-        "colour": weights.colour,
+        "kernel_sizes": ",".join(map(str, arch.kernel_sizes)),
+        "features": ",".join(map(str, arch.features)),
+        "padding": arch.padding,
+        "scale": str(network.scale or ""),
+        "colour": network.colour,
     }
-    content = _ENCODERS[_suffix(path, _ENCODERS)](weights, metadata)
+    content = _ENCODERS[_suffix(path, _ENCODERS)](network, metadata)
     partial = path.with_name(path.name + f".partial{os.getpid()}")
     try:
         partial.write_bytes(content)
@@ -171,7 +184,7 @@ def save(path: str | os.PathLike, weights: Network, notes: Mapping[str, str] | N
 
 
 def _suffix(path: Path, known: Iterable[str]) -> str:
-    """The one of `known` that the file's name ends in; ValueError if none."""
+    """Returns the suffix of `known` that the file's name ends in; raises ValueError if none."""
     for suffix in known:
         if path.name.lower().endswith(suffix):
             return suffix
@@ -181,7 +194,7 @@ def _suffix(path: Path, known: Iterable[str]) -> str:
 def _from_metadata(
     params: Mapping[str, Mapping[str, np.ndarray]], metadata: Mapping[str, str]
 ) -> Network:
-    """The network of a file by `save`; ValueError if its metadata is not whole."""
+    """Makes the network of a file by `save`; raises ValueError if its metadata is incomplete."""
     missing = {"padding", "scale", "colour"} - set(metadata)
     if missing:
         raise ValueError(f"its header does not say the {' and the '.join(sorted(missing))}")
@@ -189,9 +202,9 @@ def _from_metadata(
     return Network(params, metadata["padding"], int(scale) if scale else None, metadata["colour"])
 
 
-def _from_torch(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Network:
-    """A network by PyTorch's names, of ours or of others."""
-    params = pytorch_file.to_params(tensors)
+def _from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Network:
+    """Makes a network from tensors with PyTorch's names, of our files or of others."""
+    params = pytorch.to_params(tensors)
     if metadata.get("format") == "srcnn_jax":
         return _from_metadata(params, metadata)
     channels = params["conv1"]["kernel"].shape[2]
@@ -199,60 +212,34 @@ def _from_torch(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) 
 
 
 def _load_safetensors(path: Path) -> Network:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors, metadata = safetensors.read(path)
     if metadata.get("format") != "srcnn_jax":
-        return _from_torch(tensors, metadata)
-    params: dict[str, dict[str, np.ndarray]] = {}
-    for name, value in tensors.items():
-        layer, _, kind = name.partition(".")
-        params.setdefault(layer, {})[kind] = value.astype(np.float32)
-    return _from_metadata(params, metadata)
+        return _from_tensors(tensors, metadata)
+    return _from_metadata(safetensors.to_params(tensors), metadata)
 
 
-def _encode_safetensors(weights: Network, metadata: dict[str, str]) -> bytes:
-    from safetensors.numpy import save as to_bytes
-
-    tensors = {
-        f"{layer}.{name}": np.ascontiguousarray(value, np.float32)
-        for layer, values in weights.params.items()
-        for name, value in values.items()
-    }
-    return to_bytes(tensors, metadata)
-
-
-def _encode_mat(weights: Network, metadata: Mapping[str, str]) -> bytes:
-    del metadata  # there is no place for it
-    if architecture.margin(weights.kernel_sizes, "valid") != architecture.margin(
-        weights.kernel_sizes, weights.padding
-    ):
+def _encode_mat(network: Network, metadata: Mapping[str, str]) -> bytes:
+    del metadata  # the format cannot hold it
+    if network.architecture.margin != network.architecture.receptive_field_radius:
         raise ValueError(
-            f"the authors' .mat files are for valid padding, not {weights.padding!r}: SRCNN.m "
-            "repeats the border where this network saw zeros (to write it all the same: "
+            f"the authors' .mat files are for valid padding, not {network.padding!r}: SRCNN.m "
+            "repeats the border where this network has zeros (to write the file anyway, "
             "convert with --padding=valid)"
         )
-    return matlab.encode(weights.params)
-
-
-def _encode_torch(weights: Network, metadata: Mapping[str, str]) -> bytes:
-    return pytorch_file.encode(pytorch_file.from_params(weights.params), metadata)
-
-
-def _encode_onnx(weights: Network, metadata: Mapping[str, str]) -> bytes:
-    return onnx_export.encode(weights.layers, weights.padding, metadata)
+    return matlab.encode(network.params)
 
 
 _READERS: dict[str, Callable[[Path], Network]] = {
     ".safetensors": _load_safetensors,
     ".mat": lambda path: Network(matlab.read(path), padding="valid"),
-    **dict.fromkeys(_TORCH, lambda path: _from_torch(*pytorch_file.read(path))),
+    **dict.fromkeys(_TORCH, lambda path: _from_tensors(*pytorch_file.read(path))),
 }
 _ENCODERS: dict[str, Callable[[Network, dict[str, str]], bytes]] = {
-    ".safetensors": _encode_safetensors,
+    ".safetensors": lambda network, notes: safetensors.encode(network.params, notes),
     ".mat": _encode_mat,
-    **dict.fromkeys(_TORCH, _encode_torch),
-    ".onnx": _encode_onnx,
+    **dict.fromkeys(
+        _TORCH,
+        lambda network, notes: pytorch_file.encode(pytorch.from_params(network.params), notes),
+    ),
+    ".onnx": lambda network, notes: onnx_export.encode(network.layers, network.architecture, notes),
 }

@@ -1,11 +1,11 @@
-"""The authors' weight files: MATLAB's, in the layout that their `SRCNN.m` reads.
+"""The authors' weight files: MATLAB files in the layout that their `SRCNN.m` reads.
 
-`weights_conv1` is (f*f, n1), the middle ones (in, f*f, out), the last (in, f*f); taps are in
-MATLAB's column-major order; `biases_conv1`, ... are (n, 1). All are doubles that hold float32
+`weights_conv1` is (f*f, n1), the middle layers are (in, f*f, out), the last is (in, f*f). Taps are
+in MATLAB's column-major order. `biases_conv1`, ... are (n, 1). All are doubles that hold float32
 values. Images have one channel, luminance.
 
-The container is read here, not by `scipy.io.loadmat`, which a damaged file can crash together with
-the whole process. It is MATLAB's "Level 5", of MATLAB 5 to 7.
+This file reads the container itself, MATLAB's "Level 5" of MATLAB 5 to 7. A damaged file can crash
+`scipy.io.loadmat` together with the whole process.
 """
 
 import io
@@ -18,25 +18,25 @@ from pathlib import Path
 
 import numpy as np
 
-HEADER = 128  # bytes, of which the last four are the version and the byte order
-COMPRESSED, MATRIX = 15, 14  # kinds of elements; those below hold numbers
+HEADER = 128  # bytes; the last four are the version and the byte order
+COMPRESSED, MATRIX = 15, 14  # kinds of elements; NUMBERS has other kinds
 NUMBERS = {
     1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"
 }  # fmt: skip
-FLOAT_CLASSES = (6, 7)  # double and single; whole numbers of either may be stored as integers
+FLOAT_CLASSES = (6, 7)  # double and single; both may be stored as integers
 COMPLEX, OPAQUE = 0x800, 17
-MAX_BYTES = 2**26  # of a variable after decompression
+MAX_BYTES = 2**26  # max bytes of a variable after decompression
 
 
 def read(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """Reads a file of this layout, with two layers or more.
+    """Reads a file of this layout with two layers or more.
 
     Returns:
       {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}, float32.
 
     Raises:
-      ValueError: naming what is missing or of another shape. Damaged files may also raise
-        `struct.error` and `zlib.error`.
+      ValueError: if a variable is missing or has a wrong shape; the message names it. Damaged files
+        may also raise other errors, such as `struct.error` and `zlib.error`.
     """
     content = _read_variables(Path(path).read_bytes())
     count = sum(name.startswith("weights_conv") for name in content)
@@ -58,31 +58,31 @@ def read(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
                 f"weights_conv{index} has the shape {declared} and biases_conv{index} "
                 f"{bias.size} values, not {order} and out for an odd f"
             )
-        # (in, column, row, out) to (row, column, in, out)
+        # The axes go from (in, column, row, out) to (row, column, in, out).
         kernel = taps.reshape(taps.shape[0], size, size, taps.shape[2]).transpose(2, 1, 0, 3)
         params[f"conv{index}"] = {"kernel": np.ascontiguousarray(kernel), "bias": bias}
     return params
 
 
 def _floats(content: Mapping[str, np.ndarray | None], name: str) -> np.ndarray:
-    """A variable as float32; ValueError if it is missing or holds anything but real numbers."""
+    """Returns a variable as float32; raises ValueError if it is missing or not real numbers."""
     if name not in content:
         raise ValueError(f"it has no {name}")
     value = content[name]
     if value is None:
         raise ValueError(f"{name} holds something other than real floating-point numbers")
-    with np.errstate(over="ignore"):  # to infinity, which `Network` refuses
+    with np.errstate(over="ignore"):  # overflow gives infinity, which `Network` refuses
         return value.astype(np.float32)
 
 
 def _read_variables(data: bytes) -> dict[str, np.ndarray | None]:
-    """The file's variables by name; None for those that are no real doubles or singles."""
+    """Reads a file's variables by name; None replaces all that are not real doubles or singles."""
     version, mark = data[HEADER - 4 : HEADER - 2], data[HEADER - 2 : HEADER]
     order = {b"IM": "<", b"MI": ">"}.get(mark)
     if order is None:
         raise ValueError("it is no MATLAB file")
     if version != struct.pack(order + "H", 0x100):
-        raise ValueError("it is of another version of MATLAB's format; save it with save -v7")
+        raise ValueError("it has another version of MATLAB's format; save it with save -v7")
     content = {}
     for kind, body in _elements(data[HEADER:], order):
         if kind == COMPRESSED:
@@ -97,9 +97,10 @@ def _read_variables(data: bytes) -> dict[str, np.ndarray | None]:
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Kinds and contents; each begins with kind and length, and is padded to 8 bytes.
+    """Yields the kind and content of each element.
 
-    Up to four bytes can share the 8 bytes with kind and length, which then have 16 bits each.
+    An element begins with its kind and length, and is padded to a multiple of 8 bytes. A content of
+    up to four bytes may share the first 8 bytes with kind and length, which then have 16 bits each.
     """
     place = 0
     while place < len(data):
@@ -114,7 +115,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_matrix(body: bytes, order: str) -> dict[str, np.ndarray | None]:
-    """Name and value of a variable, as `_read_variables`; {} for the objects of classes."""
+    """Returns a variable as {name: value}, as `_read_variables`; {} for objects of classes."""
     parts = _elements(body, order)
     (flags,) = struct.unpack_from(order + "I", next(parts)[1])
     if flags & 0xFF == OPAQUE:
@@ -131,13 +132,13 @@ def _read_matrix(body: bytes, order: str) -> dict[str, np.ndarray | None]:
 
 
 def encode(params: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
-    """A file that `SRCNN.m` loads.
+    """Returns the bytes of a file that `SRCNN.m` loads.
 
     Args:
       params: as `read` returns them.
 
     Raises:
-      ValueError: if there are not three layers, or more than one channel.
+      ValueError: if there are not exactly three layers, or there is more than one channel.
     """
     import scipy.io
 

@@ -4,23 +4,27 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from srcnn_jax import architecture
+from srcnn_jax.architecture import Architecture
 
-REQUIREMENT = "onnx==1.23.2"  # as in requirements-dev.txt; needed by nothing else
-OPSET, IR_VERSION = 13, 8  # old enough for runtimes since 2022
+REQUIREMENT = "onnx==1.23.2"  # as in requirements-dev.txt; only this file needs it
+OPSET, IR_VERSION = 13, 8  # runtimes since 2022 can read these
 
 
 def encode(
-    layers: Sequence[Mapping[str, np.ndarray]], padding: str, notes: Mapping[str, str]
+    layers: Sequence[Mapping[str, np.ndarray]], arch: Architecture, notes: Mapping[str, str]
 ) -> bytes:
-    """An ONNX model from `image` to `restored`, both float32 (N, C, H, W) in 0..1, of any N, H, W.
+    """Returns an ONNX model from `image` to `restored`, both float32 (N, C, H, W) with any N, H, W.
 
-    What a valid layer would cut off is added in front of it by a Pad that repeats the border.
+    `image` is in 0..1, and `restored` is not clipped. A valid layer would remove pixels at the
+    border, so a Pad in front of it repeats the border.
 
     Args:
-      layers: {'kernel': (f, f, in, out), 'bias': (out,)} in order.
-      padding: as `models.SRCNN`.
-      notes: strings for the model's metadata.
+      layers: {'kernel': (f, f, in, out), 'bias': (out,)} of each layer, in order.
+      arch: the architecture of the layers.
+      notes: strings for the model's metadata, by name.
+
+    Returns:
+      The bytes of the model.
 
     Raises:
       ValueError: if the package `onnx` is not installed.
@@ -28,21 +32,19 @@ def encode(
     try:
         import onnx
     except ImportError as error:
-        raise ValueError(f"ONNX needs a package more: pip install {REQUIREMENT}") from error
+        raise ValueError(f"ONNX needs another package: pip install {REQUIREMENT}") from error
     from onnx import TensorProto, helper, numpy_helper
 
-    sizes = [layer["kernel"].shape[0] for layer in layers]
-    kinds = architecture.layer_paddings(padding, len(sizes))
-    channels = layers[0]["kernel"].shape[2]
     nodes, constants, value = [], [], "image"
-    for index, (layer, size, kind) in enumerate(zip(layers, sizes, kinds, strict=True), 1):
+    each = zip(layers, arch.kernel_sizes, arch.paddings, strict=True)
+    for index, (layer, size, padding) in enumerate(each, 1):
         name, last = f"conv{index}", index == len(layers)
         kernel = np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1), np.float32)
         constants.append(numpy_helper.from_array(kernel, f"{name}.weight"))
         bias = np.asarray(layer["bias"], np.float32)
         constants.append(numpy_helper.from_array(bias, f"{name}.bias"))
         border = size // 2
-        if kind == "valid" and border:
+        if padding == "valid" and border:
             pads = np.array([0, 0, border, border] * 2, np.int64)
             constants.append(numpy_helper.from_array(pads, f"{name}.margin"))
             pad = helper.make_node("Pad", [value, f"{name}.margin"], [f"{name}.in"], mode="edge")
@@ -54,7 +56,7 @@ def encode(
         if not last:
             value = f"relu{index}"
             nodes.append(helper.make_node("Relu", [name], [value]))
-    shape = ["batch", channels, "height", "width"]
+    shape: list[str | int | None] = ["batch", arch.channels, "height", "width"]
     source, target = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name in ("image", "restored")

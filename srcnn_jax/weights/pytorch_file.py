@@ -1,7 +1,7 @@
-"""PyTorch's weight files, read and written without PyTorch, and its names for our layers.
+"""Reads and writes PyTorch's weight files without PyTorch.
 
-Such a file is a pickle, whose tensors point to blocks of numbers beside it. The pickle is read by
-an unpickler that knows the few names a `state_dict` is made of, and refuses any other.
+Such a file is a pickle whose tensors point to blocks of numbers beside it. The unpickler here knows
+only the few names that a `state_dict` needs, and refuses all others.
 """
 
 import collections
@@ -21,9 +21,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-Params = dict[str, dict[str, np.ndarray]]  # {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}}
-
-DTYPES = {  # of the blocks, by the class that names them in the pickle
+DTYPES = {  # dtype of a block, by the class in the pickle
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
@@ -35,14 +33,10 @@ DTYPES = {  # of the blocks, by the class that names them in the pickle
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-WRAPPERS = ("state_dict", "model_state_dict", "model", "params", "net")  # around a state_dict
-STAGES = (  # the three layers in the paper's words, as repositories shorten them
-    ("features", "feature", "extraction", "patch_extraction", "feature_extraction"),
-    ("map", "mapping", "remap", "non_linear_mapping"),
-    ("reconstruction", "reconstruct"),
-)
+WRAPPERS = ("state_dict", "model_state_dict", "model", "params", "net")  # keys of a state_dict
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file by PyTorch before 1.6
-# Of pickles by `torch.save`; the last three of whole models, which are then refused by name.
+# The instructions in pickles by `torch.save`. The last three are in pickles of whole models. They
+# are accepted so that the error can name the model's class.
 INSTRUCTIONS = {
     "PROTO", "FRAME", "STOP", "MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE",
     "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "NONE", "NEWTRUE",
@@ -51,7 +45,7 @@ INSTRUCTIONS = {
     "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "BINPERSID", "REDUCE", "BUILD",
     "NEWOBJ", "EMPTY_SET", "ADDITEMS",
 }  # fmt: skip
-NOTES = "extra/srcnn_jax.json"  # what a state_dict has no place for; PyTorch takes no notice of it
+NOTES = "extra/srcnn_jax.json"  # file in the archive for our notes; PyTorch ignores it
 
 
 class _Storage(NamedTuple):
@@ -61,7 +55,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor whose numbers have not been looked up yet; strides count elements."""
+    """A tensor whose numbers have not been read yet; offset and strides count elements."""
 
     storage: _Storage
     offset: int
@@ -70,13 +64,13 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the parts of a state_dict only; nothing that a file names is imported or called.
+    """An unpickler that knows only the parts of a state_dict; it imports and calls nothing else.
 
-    The functions that it gives out are made anew each time, so that a file which sets attributes
-    on them leaves nothing behind.
+    It returns new functions each time. So a file that sets attributes on them has no effect on
+    later files.
 
     Attributes:
-      storages: the blocks that the pickle has pointed to, by key.
+      storages: the blocks that the pickle points to, by key.
     """
 
     def __init__(self, file: io.BytesIO):
@@ -107,11 +101,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(file: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
-    """The next pickle's content and the blocks that it points to; ValueError for hostile ones.
+    """Reads the next pickle: its content and the blocks that it points to.
 
-    Instructions that no state_dict needs are refused before anything is done: Python's own
-    unpickler does not stand all damage to them. A memo beyond the pickle's length is meant to fill
-    the memory.
+    Instructions that no state_dict needs are refused before the pickle is read, because Python's
+    unpickler can crash on damaged ones. A memo index beyond the pickle's length would only fill the
+    memory, so it is refused, too.
+
+    Raises:
+      ValueError: if the pickle is not one of a state_dict.
     """
     start = file.tell()
     for instruction, argument, place in pickletools.genops(file):
@@ -125,17 +122,17 @@ def _unpickle(file: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads the state_dict of a file by `torch.save`: the zip format, or that before PyTorch 1.6.
+    """Reads the state_dict in a file by `torch.save`: the zip format, or that before PyTorch 1.6.
 
-    Checkpoints that keep it under one of `WRAPPERS` are accepted.
+    A checkpoint that holds the state_dict under one of `WRAPPERS` is accepted.
 
     Returns:
-      The tensors by name, in the file's order and dtypes; and the notes that `encode` added, {} in
-      a file of PyTorch's own.
+      The tensors by name, in the file's order and dtypes, and the notes that `encode` added. The
+      notes are {} for a file by PyTorch itself.
 
     Raises:
-      ValueError: if it is no such file, would run code, or declares tensors that do not fit their
-        bytes. Damaged files raise what `pickle` and `zipfile` do.
+      ValueError: if it is not such a file, would run code, or declares tensors that do not fit
+        their bytes. Damaged files may also raise the errors of `pickle` and `zipfile`.
     """
     data = Path(path).read_bytes()
     content, blocks, notes = (_read_zip if data.startswith(b"PK") else _read_legacy)(data)
@@ -144,7 +141,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 
 def _read_zip(data: bytes) -> tuple[Any, dict[str, bytes], dict[str, str]]:
-    """The pickle's content, the blocks of numbers by key, and our notes."""
+    """Returns the pickle's content, the blocks of numbers by key, and our notes."""
     archive = zipfile.ZipFile(io.BytesIO(data))
     names = archive.namelist()
     pickles = [name for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
@@ -165,10 +162,10 @@ def _read_zip(data: bytes) -> tuple[Any, dict[str, bytes], dict[str, str]]:
 
 
 def _read_legacy(data: bytes) -> tuple[Any, dict[str, bytes], dict[str, str]]:
-    """As `_read_zip`, of five pickles and the blocks in a row.
+    """As `_read_zip`, for the older format: five pickles, followed by the blocks.
 
-    The pickles are a magic number, a version, the machine, the content and the keys of the blocks;
-    a block is how many numbers it holds, in 8 bytes, and the numbers.
+    The pickles are a magic number, a version, the properties of the machine, the content, and the
+    keys of the blocks. A block is its count of numbers, in 8 bytes, and then the numbers.
     """
     file = io.BytesIO(data)
     if _unpickle(file)[0] != LEGACY_MAGIC:
@@ -195,8 +192,8 @@ def _check_byte_order(little: bool) -> None:
 
 
 def _find_state_dict(content: Any) -> dict[str, _Tensor]:
-    """The tensors by name, out of the checkpoint around them."""
-    for _ in range(3):  # of WRAPPERS in one another
+    """Returns the tensors by name, without the checkpoint around them."""
+    for _ in range(3):  # wrappers may be nested
         inner = [content[name] for name in WRAPPERS if _is_mapping(content, name)]
         content = inner[0] if inner else content
     if not isinstance(content, Mapping) or not content:
@@ -211,12 +208,16 @@ def _find_state_dict(content: Any) -> dict[str, _Tensor]:
 
 
 def _is_mapping(content: Any, name: str) -> bool:
-    """Whether `content` has a mapping of this name."""
+    """Whether `content` is a mapping that holds a mapping of this name."""
     return isinstance(content, Mapping) and isinstance(content.get(name), Mapping)
 
 
 def _to_array(name: str, tensor: _Tensor, blocks: Mapping[str, bytes]) -> np.ndarray:
-    """A tensor's numbers; ValueError if they reach beyond its block, or the block is not whole."""
+    """Returns a tensor's numbers.
+
+    Raises:
+      ValueError: if the tensor is larger than its block, or the block is incomplete.
+    """
     storage, offset, shape, strides = tensor
     dtype = DTYPES[storage.kind]
     block = blocks.get(storage.key, b"")
@@ -236,99 +237,14 @@ def _to_array(name: str, tensor: _Tensor, blocks: Mapping[str, bytes]) -> np.nda
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps).copy()
 
 
-def to_params(tensors: Mapping[str, np.ndarray]) -> Params:
-    """PyTorch's names and order of axes to ours.
-
-    Layers may be called conv1, conv2, ...; by number, as in an `nn.Sequential`; or by the paper's
-    three words (`STAGES`). Prefixes that all names share, such as `module.`, are left out, and so
-    is the 0 of a layer that is the first of a Sequential of its own.
-
-    Args:
-      tensors: '<layer>.weight' (out, in, f, f) and '<layer>.bias' (out,), of any float dtype.
-
-    Returns:
-      {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}, float32.
-
-    Raises:
-      ValueError: naming what is missing, unknown or of another shape.
-    """
-    if not tensors:
-        raise ValueError("it holds no tensors")
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for name, value in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if not layer or kind not in ("weight", "bias"):
-            raise ValueError(f"{name} is no layer's weight or bias")
-        if value.dtype.kind != "f" and value.dtype != ml_dtypes.bfloat16:
-            raise ValueError(f"{name} holds {value.dtype}, not floating-point numbers")
-        with np.errstate(over="ignore"):  # to infinity, which `Network` refuses
-            layers.setdefault(layer, {})[kind] = value.astype(np.float32)
-    params: Params = {}
-    for index, layer in enumerate(_in_order(list(layers))):
-        missing = {"weight", "bias"} - set(layers[layer])
-        if missing:
-            raise ValueError(f"there is no {layer}.{missing.pop()}")
-        weight, bias = layers[layer]["weight"], layers[layer]["bias"]
-        if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or bias.shape != weight.shape[:1]:
-            raise ValueError(
-                f"{layer} has a weight of shape {weight.shape} and a bias of shape {bias.shape}, "
-                "not (out, in, f, f) and (out,)"
-            )
-        kernel = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
-        params[f"conv{index + 1}"] = {"kernel": kernel, "bias": bias}
-    return params
-
-
-def _in_order(layers: list[str]) -> list[str]:
-    """The layers' names from first to last; ValueError if that cannot be told, or one is missing.
-
-    Not the file's order, which safetensors does not keep.
-    """
-    parts = [layer.split(".") for layer in layers]
-    while min(map(len, parts)) > 1 and len({first for first, *_ in parts}) == 1:
-        parts = [rest for _, *rest in parts]
-    places = [_place(".".join(part).removesuffix(".0")) for part in parts]
-    names = dict(zip(places, layers, strict=True))
-    styles = {style for style, _ in places}
-    if len(names) < len(layers) or len(styles) > 1 or "" in styles:
-        raise ValueError(
-            f"its layers are {', '.join(layers)}; known are conv1, conv2, ..., the numbers of a "
-            f"Sequential, and {', '.join(words[0] for words in STAGES)}"
-        )
-    for number in range(1, len(layers) + 1):
-        if "number" not in styles and number not in (place for _, place in places):
-            raise ValueError(f"of its layers, {', '.join(layers)}, number {number} is missing")
-    return [names[place] for place in sorted(places)]
-
-
-def _place(name: str) -> tuple[str, int]:
-    """The style of a layer's short name, '' if it is not known, and its place in that style."""
-    if match := re.fullmatch(r"(conv)?([0-9]+)", name):
-        return match[1] or "number", int(match[2])
-    for place, words in enumerate(STAGES):
-        if name in words:
-            return "stage", place + 1
-    return "", 0
-
-
-def from_params(params: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The inverse of `to_params`: conv1.weight (out, in, f, f), conv1.bias, conv2.weight, ..."""
-    tensors = {}
-    for index in range(1, len(params) + 1):
-        layer = params[f"conv{index}"]
-        tensors[f"conv{index}.weight"] = layer["kernel"].transpose(3, 2, 0, 1)
-        tensors[f"conv{index}.bias"] = layer["bias"]
-    return tensors
-
-
 def encode(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:
-    """A file that `torch.load(weights_only=True)` makes a state_dict of.
+    """Returns the bytes of a file that `torch.load(weights_only=True)` reads as a state_dict.
 
     The same tensors and notes give the same bytes.
 
     Args:
-      tensors: by name; they are written as float32.
-      notes: strings for `read`, of which PyTorch takes no notice.
+      tensors: tensors by name; they are written as float32.
+      notes: strings by name, for `read`; PyTorch ignores them.
     """
     blocks = [np.ascontiguousarray(value, "<f4") for value in tensors.values()]
     files = {"data.pkl": _encode_state_dict(dict(zip(tensors, blocks, strict=True)))}
@@ -344,9 +260,9 @@ def encode(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes
 
 
 def _encode_state_dict(blocks: Mapping[str, np.ndarray]) -> bytes:
-    """The pickle, put together from its instructions: `pickle` itself would have to import torch.
+    """Builds the pickle from its instructions, because `pickle` itself would have to import torch.
 
-    Block i holds the i-th tensor, in row-major order.
+    Block i holds the i-th tensor in row-major order.
     """
     ordered_dict = _name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
     items = [
@@ -365,7 +281,7 @@ def _encode_state_dict(blocks: Mapping[str, np.ndarray]) -> bytes:
         + _plain(block.shape)
         + _plain(tuple(step // block.itemsize for step in block.strides))
         + _plain(False)
-        + ordered_dict  # of the hooks of backpropagation
+        + ordered_dict  # an empty dict of backward hooks
         + pickle.TUPLE
         + pickle.REDUCE
         for key, (name, block) in enumerate(blocks.items())
@@ -375,10 +291,10 @@ def _encode_state_dict(blocks: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _name(module: str, name: str) -> bytes:
-    """The instruction that looks up a name in a module."""
+    """Returns the instruction that looks up a name in a module."""
     return pickle.GLOBAL + f"{module}\n{name}\n".encode()
 
 
 def _plain(value: Any) -> bytes:
-    """The instructions that make a string, number or tuple: a pickle without its first and last."""
+    """Returns the instructions that make a string, number or tuple: a pickle without its ends."""
     return pickle.dumps(value, 2)[2:-1]

@@ -15,7 +15,8 @@ import yaml
 from jax._src import clusters
 from main_test import ROOT, metrics, start, wait_for_step
 
-from srcnn_jax import train, workdir
+from experiments import runner
+from srcnn_jax import config_fields, train
 from srcnn_jax.multihost import launch, stderr_filter
 from srcnn_jax.multihost.launch import Job
 
@@ -125,17 +126,6 @@ def test_what_jax_finds_itself(environment, variables, found):
     )
 
 
-def test_the_noise_of_a_lost_process_is_one_line():
-    said = [b"a warning\n", b"F1 no such file\n"]
-    first = b"E1124 18:40:07.180565   12578 coordination_service_agent.cc:289] Polled an error\n"
-    fatal = b"F1124 18:40:07.180603   12578 client.h:80] JAX service detected fatal errors. This\n"
-    trace = [b"*** Check failure stack trace: ***\n", b"    @     0x7f9a58440634  absl::lts\n"]
-    line = f"error: {stderr_filter.LOST}\n".encode()
-    assert list(stderr_filter.filter_stderr([*said, first, fatal, *trace])) == [*said, line]
-    assert list(stderr_filter.filter_stderr([*said, fatal, *trace])) == [*said, line]
-    assert list(stderr_filter.filter_stderr([*said, first, *trace])) == [*said, first, *trace]
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -192,12 +182,11 @@ def test_a_job_that_lost_a_process_ends_as_if_one_had_trained(tiny_config, tmp_p
         "optimizer.learning_rate": 0.1,
     }
     tiny_config.update_from_flattened_dict(changed)
-    flat = workdir._flatten(json.loads(tiny_config.to_json()))
+    flat = config_fields.flatten(json.loads(tiny_config.to_json()))
     whole, shared = tmp_path / "whole", tmp_path / "shared"
     config = ["--config=configs/default.py:x3", f"--workdir={shared}"]
     for field, value in flat.items():
-        text = ",".join(map(str, value)) if isinstance(value, list) else value
-        config.append(f"--config.{field}={text}")
+        config.append(f"--config.{field}={runner.text(value)}")
     train.train_and_evaluate(tiny_config, str(whole))
 
     lost = 0

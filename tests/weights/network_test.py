@@ -27,8 +27,8 @@ def test_safetensors_round_trip(tmp_path):
     weights.save(tmp_path / "w.safetensors", original, {"trained_on": "t91"})
     loaded = weights.load(tmp_path / "w.safetensors")
     assert (loaded.padding, loaded.scale, loaded.colour) == ("valid,same,valid", 3, "rgb")
-    assert loaded.kernel_sizes == (3, 1, 5)
-    assert loaded.features == (4, 3)
+    assert loaded.architecture.kernel_sizes == (3, 1, 5)
+    assert loaded.architecture.features == (4, 3)
     for a, b in zip(loaded.layers, original.layers, strict=True):
         np.testing.assert_array_equal(a["kernel"], b["kernel"])
         np.testing.assert_array_equal(a["bias"], b["bias"])
@@ -38,7 +38,7 @@ def test_safetensors_round_trip(tmp_path):
 def test_ten_layers_keep_their_order(tmp_path):
     original = weights.Network(create((3,) * 11, tuple(range(2, 12))))
     weights.save(tmp_path / "w.safetensors", original)
-    assert weights.load(tmp_path / "w.safetensors").features == tuple(range(2, 12))
+    assert weights.load(tmp_path / "w.safetensors").architecture.features == tuple(range(2, 12))
 
 
 def test_authors_layout(tmp_path):
@@ -74,7 +74,7 @@ def test_authors_files(oracle_dir):
     }
     for name, architecture in files.items():
         loaded = weights.load(oracle_dir / "authors_weights" / name)
-        assert (loaded.kernel_sizes, loaded.features) == architecture
+        assert (loaded.architecture.kernel_sizes, loaded.architecture.features) == architecture
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".mat", ".pth"])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import skimage.data
 
-from srcnn_jax import architecture, image, weights
+from srcnn_jax import image, weights
+from srcnn_jax.architecture import Architecture
+from srcnn_jax.colour import CHANNELS
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import onnx_export
-
-CHANNELS = {"y": 1, "rgb": 3}
 
 
 def random_network(kernel_sizes, padding, colour="y"):
@@ -19,7 +19,8 @@ def random_network(kernel_sizes, padding, colour="y"):
     rng = np.random.default_rng(0)
     features = (6, 4, 3)[: len(kernel_sizes) - 1]
     params = {}
-    for i, shape in enumerate(architecture.kernel_shapes(kernel_sizes, features, CHANNELS[colour])):
+    arch = Architecture(kernel_sizes, features, CHANNELS[colour], padding)
+    for i, shape in enumerate(arch.shapes):
         kernel = rng.normal(size=shape, scale=np.prod(shape[:3]) ** -0.5)
         bias = rng.normal(size=shape[3], scale=0.3)
         params[f"conv{i + 1}"] = {

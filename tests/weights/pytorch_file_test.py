@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from srcnn_jax import weights
-from srcnn_jax.weights import pytorch_file
+from srcnn_jax.weights import pytorch, pytorch_file
 
 SHAPES = {"conv1": (4, 1, 5, 5), "conv2": (3, 4, 1, 1), "conv3": (1, 3, 3, 3)}
 KINDS = {"<f4": "FloatStorage", "<f8": "DoubleStorage", "<f2": "HalfStorage", "<i8": "LongStorage"}
@@ -131,7 +131,7 @@ def check(path, content, padding="same"):
     """Loads what was written and compares it with `arrays`."""
     path.write_bytes(content)
     loaded = weights.load(path)
-    assert (loaded.kernel_sizes, loaded.features) == ((5, 1, 3), (4, 3))
+    assert (loaded.architecture.kernel_sizes, loaded.architecture.features) == ((5, 1, 3), (4, 3))
     assert (loaded.padding, loaded.scale, loaded.colour) == (padding, None, "y")
     expected = list(arrays().values())
     for index, layer in enumerate(loaded.layers):
@@ -212,7 +212,7 @@ def test_strides_and_offsets(tmp_path, dump, legacy):
 def test_round_trip(tmp_path):
     values = arrays()
     for padding in ("same", "valid,same,valid"):
-        original = weights.Network(pytorch_file.to_params(values), padding, 4, "y")
+        original = weights.Network(pytorch.to_params(values), padding, 4, "y")
         weights.save(tmp_path / "w.pth", original)
         weights.save(tmp_path / "again.pth", weights.load(tmp_path / "w.pth"))
         assert (tmp_path / "w.pth").read_bytes() == (tmp_path / "again.pth").read_bytes()
@@ -392,7 +392,7 @@ def test_damaged_files(tmp_path, dump):
 def test_against_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     values = arrays()
-    original = weights.Network(pytorch_file.to_params(values), "valid", 3)
+    original = weights.Network(pytorch.to_params(values), "valid", 3)
     weights.save(tmp_path / "w.pth", original)
     state = torch.load(tmp_path / "w.pth", weights_only=True)
     assert isinstance(state, collections.OrderedDict)

@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from experiments.sweep.file import read_sweep
     from experiments.sweep.vmap import ensemble
-    from srcnn_jax import main, parallel, train
+    from srcnn_jax import main, runtime, train
 
-    parallel.cache_compilations()
+    runtime.cache_compilations()
     try:
         sweep = read_sweep(args.sweep)
         if jax.default_backend() == "cpu":

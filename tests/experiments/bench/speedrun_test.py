@@ -15,10 +15,11 @@ def test_every_record_has_a_goal_and_a_config():
 def test_configs(name):
     config = speedrun.get_config(name)
     train.check_config(config)
-    words, fields = speedrun.RECORDS[name]
+    words, fields, changed = speedrun.RECORDS[name]
     kernel_sizes = default.get_config(words).model.kernel_sizes
     assert config.model.kernel_sizes == kernel_sizes == ((9, 5, 5) if "955" in words else (9, 1, 5))
     assert config.train.steps == fields["train.steps"]
+    assert f"{config.train.steps:,} steps" in changed
     assert config.name == f"speedrun_{name}"
 
 

@@ -32,7 +32,7 @@ def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features
     (folder / "eval.json").write_text(json.dumps({"scale": 3, "datasets": scores}))
     config = {
         "scale": 3,
-        "model": {"kernel_sizes": kernel_sizes, "features": features},
+        "model": {"kernel_sizes": kernel_sizes, "features": features, "padding": "same"},
         "data": {"colour": "y"},
         "train": {"steps": 40, "batch_size": 64},
     }

@@ -5,13 +5,14 @@ import pytest
 
 from experiments.paper import table_5
 from srcnn_jax import datasets, image, weights
+from srcnn_jax.colour import CHANNELS
 
 
 @pytest.mark.parametrize("colour", ["y", "ycbcr", "rgb"])
 def test_colour_networks_restore_ycbcr(colour):
     """A network that passes its input through gives bicubic, whatever its channels."""
     pixels = np.random.default_rng(0).integers(60, 190, (24, 27, 3), np.uint8)
-    channels = weights.COLOURS[colour]
+    channels = CHANNELS[colour]
     through = {"kernel": np.eye(channels, dtype=np.float32)[None, None], "bias": np.zeros(channels)}
     network = weights.Network({"conv1": through, "conv2": through}, "same", 3, colour)
     np.testing.assert_allclose(

@@ -6,6 +6,7 @@ import signal
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optuna
 import pytest
@@ -13,7 +14,16 @@ import pytest
 from experiments import runner
 from experiments.sweep import file, trials, worker
 from experiments.sweep.vmap import ensemble
-from srcnn_jax import optimizer, train, weights, workdir
+from srcnn_jax import (
+    config_fields,
+    input_pipeline,
+    optimizer,
+    runtime,
+    train,
+    train_step,
+    weights,
+    workdir,
+)
 
 STEPS = 12
 NETWORKS = ((0, 1e-3), (1, 1e-3), (0, 5e-3))  # (seed, learning rate)
@@ -26,9 +36,9 @@ def configs(tiny_config):
     With `noise` for patches their gradients have full rank when the preconditioner starts, after
     6 steps; on pictures its first steps would magnify rounding.
     """
-    tiny_config.model.update(initializer="he", convolution="xla")
+    tiny_config.model.update(initializer="he", convolution="channels_last")
     tiny_config.train.update(steps=60, steps_per_dispatch=STEPS)
-    tiny_config.optimizer.precondition_every = 4
+    tiny_config.optimizer.preconditioner.update_every = 4
     found = []
     for seed, rate in NETWORKS:
         config = tiny_config.copy_and_resolve_references()
@@ -45,10 +55,10 @@ def noise() -> dict[str, np.ndarray]:
 
 
 def create_run(configs):
-    """For batches, as of images too large for the device, rather than places to cut them at."""
+    """For batches of patches, as with images that are too large for the device."""
     source = train.load_data(configs[0]).source
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "MAX_DEVICE_BYTES", 0)
+        patch.setattr(input_pipeline, "MAX_DEVICE_BYTES", 0)
         return ensemble.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
 
 
@@ -63,17 +73,17 @@ def test_at_once_as_one_by_one(configs, precondition):
 
     for config in configs:
         config.optimizer.precondition = precondition
-    states, single = ensemble.create_states(configs), [*map(train.create_train_state, configs)]
+    states, single = ensemble.create_states(configs), [*map(train_step.create_train_state, configs)]
     with jax.enable_x64(True):
         batch = wide(noise())
         states, losses = create_run(configs)(wide(states), batch)
         assert losses.dtype == np.float64
-        steps = jax.jit(train.train_steps)
+        steps = jax.jit(train_step.train_steps)
         by_rate = {}  # states whose optimiser is compiled for
         for index, (config, state) in enumerate(zip(configs, single, strict=True)):
             alike = by_rate.setdefault(config.optimizer.learning_rate, state)
             own = jax.tree.map(lambda x, seed=config.seed: x[0, seed::2], batch)
-            expected, own_losses = steps(alike.replace(**wide(train.arrays(state))), own)
+            expected, own_losses = steps(alike.replace(**wide(train_step.to_arrays(state))), own)
             np.testing.assert_allclose(losses[index], own_losses, rtol=1e-6)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
@@ -82,17 +92,17 @@ def test_at_once_as_one_by_one(configs, precondition):
             )
 
 
-def test_patches_cut_by_tf_are_each_network_s_own(configs, monkeypatch):
-    """Those of images that are too large for the device."""
+def test_patches_of_the_host_are_each_network_s_own(configs, monkeypatch):
+    """The images are too large for the device."""
     source, cpu = train.load_data(configs[0]).source, jax.local_devices()[0]
 
     def losses():
         run, batches = ensemble.create_steps(configs, source, cpu, range(STEPS))
         return run(ensemble.create_states(configs), next(batches))[1]
 
-    cut_by_jax = losses()
-    monkeypatch.setattr(train, "MAX_DEVICE_BYTES", 0)
-    np.testing.assert_allclose(losses(), cut_by_jax, rtol=1e-5)
+    by_device = losses()
+    monkeypatch.setattr(input_pipeline, "MAX_DEVICE_BYTES", 0)
+    np.testing.assert_allclose(losses(), by_device, rtol=1e-5)
 
 
 def test_eigenvectors_are_computed_in_a_branch_only(configs, equations):
@@ -105,11 +115,12 @@ def test_eigenvectors_are_computed_in_a_branch_only(configs, equations):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("sgd", "momentum=0.9"), ("adamw", "weight_decay=0.1"), ("adafactor", ""), ("lion", "")],
+    [("sgd", {"momentum": 0.9}), ("adamw", {"weight_decay": 0.1}), ("adafactor", {}), ("lion", {})],
 )
 def test_the_rate_is_data_for_any_optimiser(name, options, tiny_config):
     settings = tiny_config.optimizer
-    settings.name, settings.options, settings.precondition = name, options, False
+    settings.name, settings.precondition = name, False
+    settings.options = ml_collections.ConfigDict(options)
     params = {"conv1": {"kernel": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(2)}}
 
     def updates(rate, factor):
@@ -129,7 +140,7 @@ def test_the_rate_is_data_for_any_optimiser(name, options, tiny_config):
 
 def test_runs_of_a_sweep(tiny_config, tmp_path, monkeypatch):
     """Stopped, they go on, together or alone; those that diverge are left to the sweep."""
-    fields = {**file.flatten(tiny_config), "optimizer.precondition": False}
+    fields = {**config_fields.flatten(tiny_config), "optimizer.precondition": False}
     del fields["seed"], fields["optimizer.learning_rate"]
     path = tmp_path / "study.py"
     path.write_text(
@@ -142,7 +153,9 @@ def test_runs_of_a_sweep(tiny_config, tmp_path, monkeypatch):
         for seed in (0, 1)
     )
     with monkeypatch.context() as stopping:
-        stopping.setattr(train, "signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
+        stopping.setattr(
+            runtime, "collect_signals", lambda: contextlib.nullcontext([signal.SIGTERM])
+        )
         with pytest.raises(train.Interrupted, match="after step 5"):
             ensemble.train_all(read, tmp_path, 4, {})
     train.train_and_evaluate(first.config, str(first.folder))

@@ -9,6 +9,7 @@ import pytest
 from made_sweeps import GRID, ROOT, SEARCH, write
 
 from experiments.sweep import file, trials
+from srcnn_jax.architecture import Architecture
 
 
 @pytest.mark.filterwarnings("ignore:Argument", "ignore:Heartbeat")
@@ -113,13 +114,12 @@ def test_the_sweeps_that_come_with_it(name):
     read = file.read_sweep(path)
     assert len(read.tasks) == {"filters": 27, "budget": 60, "budget_check": 24}[name]
     if name == "budget":
-        from srcnn_jax.architecture import weight_count
-
         widest = runpy.run_path(str(path))["widest"]
         assert widest((9, 1, 5), 0.5) == (64, 32)
         for point in read.points:
             fields = read.fields(point)
-            cost = weight_count(fields["model.kernel_sizes"], fields["model.features"])
+            arch = Architecture(fields["model.kernel_sizes"], fields["model.features"], 1, "same")
+            cost = arch.multiply_adds
             assert 0.85 * 8032 < cost <= 8032
 
 

@@ -1,0 +1,156 @@
+"""Picture files: reading, writing, Pillow's modes and the metadata that an output keeps."""
+
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
+# The entries of `Image.info` that are kept, and their types. The types are checked, because the
+# text of a PNG can have any name.
+KEPT: dict[str, Any] = {
+    "icc_profile": bytes,
+    "exif": bytes,
+    "dpi": tuple,
+    "xmp": bytes,
+    "comment": (bytes, str),
+}
+
+_log = logging.getLogger(__name__)
+
+_EIGHT_BIT = ("L", "LA", "RGB", "RGBA")
+MODES = {  # modes that an output file can hold, by its suffix
+    ".png": (*_EIGHT_BIT, "I;16"),
+    ".jpg": ("L", "RGB"),
+    ".jpeg": ("L", "RGB"),
+    ".webp": _EIGHT_BIT,
+    ".tif": (*_EIGHT_BIT, "I;16", "F"),
+    ".tiff": (*_EIGHT_BIT, "I;16", "F"),
+    ".bmp": ("L", "RGB", "RGBA"),
+}
+
+
+def read(path: Path) -> Image.Image:
+    """Reads the first frame of a picture file.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is not a readable picture, or has more than `MAX_PIXELS` pixels.
+    """
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file, or it is a folder")
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width}x{picture.height} pixels, limit {MAX_PIXELS}")
+            frames = getattr(picture, "n_frames", 1)
+            picture.load()
+    except PermissionError:
+        raise
+    except Exception as error:  # decoders raise undocumented errors on damaged files
+        raise ValueError(f"not a readable picture ({error})") from error
+    if frames > 1 and picture.format != "MPO":  # a phone's MPO holds previews of one picture
+        _log.warning("warning: %s has %d frames; only the first is enlarged", path, frames)
+    return picture
+
+
+def write(picture: Image.Image, path: Path) -> None:
+    """Saves a picture atomically: `path` is never an incomplete file.
+
+    Raises:
+      OSError: if the file cannot be written.
+    """
+    partial = path.with_name(f".upscale{os.getpid()}.partial{path.suffix.lower()}")
+    try:
+        # JPEG and WebP use the quality; other formats ignore it.
+        picture.save(partial, quality=95, subsampling=0, **picture.info)  # type: ignore[arg-type]
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def prepare(picture: Image.Image, scale: int) -> Image.Image:
+    """Returns the picture upright, in mode L, LA, RGB, RGBA, I;16 or F, with the output's metadata.
+
+    A CMYK picture becomes RGB, because networks work on RGB or YCbCr. Its ICC profile is used for
+    the conversion, and sRGB's profile replaces it. Any other picture keeps its profile, because its
+    pixels keep their colour space.
+
+    Args:
+      picture: a picture of any mode.
+      scale: factor of the enlargement, for the size in the EXIF data.
+
+    Raises:
+      ValueError: if the picture is 32-bit grey with values outside 0..65535.
+    """
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        exif = picture.getexif()
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        if ExifTags.Base.ExifImageWidth in details and "exif" in picture.info:
+            details[ExifTags.Base.ExifImageWidth] = picture.width * scale
+            details[ExifTags.Base.ExifImageHeight] = picture.height * scale
+            picture.info["exif"] = exif.tobytes()
+    except Exception as error:  # Pillow raises undocumented errors on damaged EXIF data
+        _log.warning("warning: damaged EXIF data is left out (%s)", error)
+        picture = picture.copy()
+        picture.info.pop("exif", None)
+    info: dict[Any, Any] = {
+        key: picture.info[key]
+        for key, kind in KEPT.items()
+        if picture.info.get(key) and isinstance(picture.info[key], kind)
+    }
+    if picture.mode.startswith("I"):  # 16-bit grey in either byte order, or as 32-bit integers
+        if picture.has_transparency_data:
+            _log.warning("warning: the transparent colour of a 16-bit picture is left out")
+        grey = np.asarray(picture)
+        if grey.size and not 0 <= grey.min() <= grey.max() <= 65535:
+            raise ValueError(
+                f"32-bit grey from {grey.min()} to {grey.max()} is not supported; "
+                "rescale it to 16 bits (0..65535)"
+            )
+        picture = Image.fromarray(grey.astype(np.uint16))
+    elif picture.mode in ("CMYK", "LAB"):
+        picture = _srgb(picture, info.pop("icc_profile", None))
+        info.update(picture.info)
+    elif picture.mode != "F":
+        colour = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
+        picture = picture.convert(colour + "A" * picture.has_transparency_data)
+    picture.info = info
+    return picture
+
+
+def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Converts CMYK or LAB to RGB. The result has sRGB's profile if `profile` was used."""
+    picture.info = {}
+    if profile and picture.mode == "CMYK":
+        source, srgb = io.BytesIO(profile), ImageCms.createProfile("sRGB")
+        try:
+            return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")  # type: ignore
+        except ImageCms.PyCMSError as error:
+            _log.warning("warning: the CMYK profile is unusable and left out (%s)", error)
+    return picture.convert("RGB")
+
+
+def fit(picture: Image.Image, path: Path) -> Image.Image:
+    """Returns the picture in a mode that the file can hold; a fully opaque alpha is removed.
+
+    Raises:
+      ValueError: if the file's format cannot hold the picture. The message names the formats that
+        can.
+    """
+    modes = MODES[path.suffix.lower()]
+    alpha = picture.getchannel("A") if picture.mode.endswith("A") else None
+    if alpha and picture.mode not in modes and alpha.getextrema() == (255, 255):
+        picture = picture.convert(picture.mode[:-1])
+    if picture.mode not in modes:
+        what = "transparency" if alpha else f"{picture.mode} pixels"
+        suffixes = ", ".join(key for key in MODES if picture.mode in MODES[key])
+        raise ValueError(f"{path} cannot hold its {what}; name a file in {suffixes}")
+    return picture

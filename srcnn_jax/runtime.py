@@ -1,0 +1,162 @@
+"""Settings of the process: cores, memory allocator, compile cache, TensorFlow, signals.
+
+JAX and TensorFlow are imported inside the functions that need them, because the import is slow.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import math
+import os
+import pathlib
+import platform
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_importing_tensorflow = threading.Lock()
+
+
+def available_cores() -> int:
+    """Counts the CPU cores that this process may use: its affinity, limited by its cgroup quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2, or 'max': no quota
+        return cores
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """Returns the largest divisor of `number` that is not above `limit`."""
+    return next(n for n in range(max(1, min(limit, number)), 0, -1) if number % n == 0)
+
+
+def start(batch_size: int, devices: int, processes: int = 1) -> None:
+    """Prepares JAX for a training: it splits the CPU into devices.
+
+    By default a CPU is one device of JAX. This makes one device for each core that this process may
+    use, or fewer if their number would not divide the batch. It also calls `cache_compilations` and
+    `tune_malloc`. Call it once, before anything starts JAX, and before `launch.join`.
+
+    Args:
+      batch_size: patches of a step, over all processes.
+      devices: number of devices that the user asked for, over all processes; 0 for as many as
+        possible.
+      processes: number of processes.
+
+    Raises:
+      ValueError: if `devices` is negative or not a multiple of `processes`.
+    """
+    if devices < 0 or devices % processes:
+        raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
+    import jax
+
+    local = devices // processes or largest_divisor(batch_size // processes, available_cores())
+    cache_compilations()
+    tune_malloc()
+    jax.config.update("jax_num_cpu_devices", local)
+
+
+def start_alone() -> None:
+    """As `start`, for commands that do not train: it makes one CPU device for each core.
+
+    If JAX has started already, its devices stay as they are.
+    """
+    import jax
+
+    cache_compilations()
+    tune_malloc()
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", available_cores())
+
+
+def tune_malloc() -> None:
+    """Lets glibc keep memory that XLA frees, in blocks of up to 32 MiB, for XLA's next call.
+
+    By default this memory goes back to the system and is requested again, page by page. That takes
+    a fifth of the time of restoring an image, and a twentieth of a training step. With other C
+    libraries this does nothing.
+    """
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 2**25)
+        mallopt(trim_threshold, 2**30)
+        mallopt(top_pad, 2**24)
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs on the disk for the next start.
+
+    `JAX_COMPILATION_CACHE_DIR` names the folder. Without it, this is a sub-folder of the user's
+    cache folder for each kind of CPU, because a program for one CPU may not run on another.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return  # JAX reads it
+    import jax
+
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = "".join(sorted({text for text in lines if text.startswith(("model name", "flags"))}))
+    except OSError:
+        cpu = ""
+    cpu = hashlib.sha256(f"{platform.machine()} {platform.processor()} {cpu}".encode()).hexdigest()
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(caches, "srcnn_jax", cpu[:16])
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # the folder is not writable, or there is no home
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def import_tensorflow() -> Any:
+    """Imports TensorFlow without its log messages, and hides the GPU, whose memory JAX needs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise it logs a line about oneDNN
+    # TensorFlow imports the new Keras at once unless the old one is selected, which need not be
+    # installed. The import of Keras takes longer than the rest. Code can still import Keras later.
+    with _importing_tensorflow:
+        keras = os.environ.get("TF_USE_LEGACY_KERAS")
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+        import tensorflow as tf
+
+        del os.environ["TF_USE_LEGACY_KERAS"]
+        if keras is not None:
+            os.environ["TF_USE_LEGACY_KERAS"] = keras
+    with contextlib.suppress(RuntimeError):  # TensorFlow has started already and keeps its GPUs
+        tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+@contextlib.contextmanager
+def collect_signals() -> Iterator[list[int]]:
+    """Yields a list, and appends the number of each SIGINT or SIGTERM that arrives.
+
+    A second signal of the same kind has its usual effect. In other threads than the main thread the
+    list stays empty, because only the main thread receives signals.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def receive(number, frame):
+        received.append(number)
+        signal.signal(number, handlers[number])
+
+    for number in handlers:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,288 @@
+"""The training step: loss, gradient, update of the weights, and its run on all devices."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax.training.train_state import TrainState
+
+from srcnn_jax import input_pipeline, models, optimizer, parallel
+from srcnn_jax.architecture import create_architecture
+from srcnn_jax.runtime import largest_divisor
+from srcnn_jax.weights import Network
+
+MATMUL_COLUMNS = 4200  # max pixels of a microbatch whose activations stay in a core's cache
+
+Params: TypeAlias = Any  # {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}
+Batch: TypeAlias = Mapping[str, jax.Array]  # 'input' (n, H, W, C), 'label' (n, H', W', C)
+
+
+def loss_fn(
+    params: Params,
+    apply_fn: Callable,
+    batch: Batch,
+    channels: Sequence[int] = (),
+) -> jax.Array:
+    """Mean squared error over all values of the labels, or over those of some channels.
+
+    Args:
+      params: the weights.
+      apply_fn: `models.SRCNN.apply`.
+      batch: as `train_step`.
+      channels: the channels in the loss; () means all.
+
+    Returns:
+      float32 scalar, for values on the scale 0..1.
+
+    Raises:
+      ValueError: if predictions and labels have different shapes.
+    """
+    predictions = apply_fn({"params": params}, batch["input"])
+    if predictions.shape != batch["label"].shape:
+        raise ValueError(f"labels are {batch['label'].shape}, predictions {predictions.shape}")
+    errors = optax.losses.squared_error(predictions, batch["label"])
+    return (errors[..., tuple(channels)] if channels else errors).mean()
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    microbatches: int = 1,
+    channels: Sequence[int] = (),
+    axis_name: str | None = None,
+) -> tuple[TrainState, jax.Array]:
+    """One update of the weights.
+
+    Args:
+      state: weights and optimiser state.
+      batch: {'input': (n, H, W, C), 'label': (n, H', W', C)}, float32 on the scale 0..1.
+      microbatches: number of parts that the batch is split into, a divisor of n. The gradient is
+        the mean over the parts. They are computed one after the other, so that activations stay in
+        the cache of a CPU core. Any number of devices gives the same bits if the parts of all
+        devices are the same and their number is a power of two (`parallel.mean`).
+      channels: the channels in the loss; () means all.
+      axis_name: the mapped axis of `pmap` over which gradients are averaged, if any.
+
+    Returns:
+      The new state, and the loss before the update, a float32 scalar.
+    """
+    parts = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
+    loss_and_grad = jax.value_and_grad(loss_fn)
+    _, of_parts = jax.lax.scan(
+        lambda _, part: (None, loss_and_grad(state.params, state.apply_fn, part, channels)),
+        None,
+        parts,
+    )
+    loss, grads = parallel.mean(of_parts, axis_name)
+    return state.apply_gradients(grads=grads), loss
+
+
+def train_steps(
+    state: TrainState,
+    batches: Any,
+    pixels: jax.Array | None = None,
+    *,
+    extract: Callable[..., Batch] | None = None,
+    **kwargs: Any,
+) -> tuple[TrainState, jax.Array]:
+    """Several updates in one program.
+
+    Args:
+      state: weights and optimiser state.
+      batches: patch positions (k, n, 3) for k steps, or batches as in `train_step` with a leading
+        axis of steps.
+      pixels: the training images, as `input_pipeline.PatchSource.pixels`, for positions.
+      extract: `extract(pixels, positions)` makes a step's batch from its positions (n, 3); None if
+        `batches` holds batches.
+      **kwargs: as `train_step`.
+
+    Returns:
+      The new state and the losses, float32 (k,).
+    """
+
+    def step(state, batch):
+        return train_step(state, extract(pixels, batch) if extract else batch, **kwargs)
+
+    return jax.lax.scan(step, state, batches)
+
+
+def loss_channels(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+    """The channels in the loss: `train.loss_channels`, or all channels if that is ().
+
+    Raises:
+      ValueError: if they are not some of the channels, in order.
+    """
+    channels = tuple(range(create_architecture(config).channels))
+    chosen = tuple(config.train.loss_channels)
+    if chosen != tuple(c for c in channels if c in chosen):
+        some = ",".join(map(str, channels[1:] or channels))
+        raise ValueError(
+            f"train.loss_channels {chosen} are not some of the channels {channels} of "
+            f"{config.data.colour!r}, in order: --config.train.loss_channels={some}, or () for all"
+        )
+    return chosen or channels
+
+
+def label_values(config: ml_collections.ConfigDict) -> int:
+    """Number of values in one label that are in the loss: pixels times channels."""
+    margin = create_architecture(config).margin
+    return (config.data.patch_size - 2 * margin) ** 2 * len(loss_channels(config))
+
+
+def create_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
+    """`optimizer.create_schedule` of a config."""
+    return optimizer.create_schedule(config.optimizer, config.train.steps, label_values(config))
+
+
+def create_train_state(
+    config: ml_collections.ConfigDict, initial: Network | None = None
+) -> TrainState:
+    """Returns the state before the first step: weights, and the optimiser of a config.
+
+    Args:
+      config: as `configs/default.py`.
+      initial: a network to start from; None for random weights.
+
+    Raises:
+      ValueError: if a value of the config is wrong, or `initial` has another architecture.
+    """
+    model = models.create_model(config)
+    arch = model.architecture
+    side = 1 + 2 * arch.margin
+    example = jax.ShapeDtypeStruct((1, side, side, arch.channels), jnp.float32)
+    # One program makes all parameters, because loading a program takes as long for an addition.
+    params = jax.jit(lambda key: model.lazy_init(key, example)["params"])(
+        jax.random.key(config.seed)
+    )
+    if initial is not None:
+        shapes = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, dict(initial.params))
+        if shapes[0] != shapes[1]:
+            given = initial.architecture
+            raise ValueError(
+                f"the given weights are a {given.kernel_sizes} network of {given.features} "
+                f"filters for {initial.colour!r}, the config's is {arch.kernel_sizes} of "
+                f"{arch.features} for {config.data.colour!r}"
+            )
+        params = jax.tree.map(jnp.asarray, dict(initial.params))
+    tx = optimizer.create_optimizer(
+        config.optimizer, config.train.steps, label_values(config), params
+    )
+    create = functools.partial(TrainState.create, apply_fn=model.apply, tx=tx)
+    return jax.jit(lambda params: create(params=params))(params)
+
+
+def to_arrays(state: TrainState) -> dict[str, Any]:
+    """The arrays of a state that a checkpoint holds."""
+    step = jnp.asarray(state.step, jnp.int32)
+    return {"step": step, "params": state.params, "opt_state": state.opt_state}
+
+
+def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int:
+    """The number of microbatches of one device in a step.
+
+    `train.microbatch_size` sets it. If that is 0, the batch-last form gets microbatches that fit
+    the cache of a core, and the channels-last form gets one.
+
+    Args:
+      config: as `configs/default.py`.
+      local_batch: patches of a step on one device.
+
+    Raises:
+      ValueError: if `train.microbatch_size` does not divide `local_batch`.
+    """
+    if config.train.microbatch_size:
+        size = config.train.microbatch_size
+        if size < 0 or local_batch % size:
+            raise ValueError(
+                f"train.microbatch_size {size} does not divide the {local_batch} patches "
+                "of a device: choose a divisor, or 0 for an automatic choice"
+            )
+        return local_batch // size
+    if not models.uses_batch_last(config.model.convolution):
+        return 1
+    arch = create_architecture(config)
+    lost = arch.kernel_sizes[0] - 1 if arch.paddings[0] == "valid" else 0
+    pixels = (config.data.patch_size - lost) ** 2  # pixels of a patch after layer 1
+    return local_batch // largest_divisor(local_batch, max(1, MATMUL_COLUMNS // pixels))
+
+
+def create_steps(
+    config: ml_collections.ConfigDict,
+    source: input_pipeline.PatchSource,
+    devices: list[jax.Device],
+    steps: range,
+) -> tuple[Callable, Iterator[Any]]:
+    """Returns the data-parallel `train_steps` of a config, and this process's batches for them.
+
+    Args:
+      config: as `configs/default.py`.
+      source: the training images.
+      devices: the devices of all processes.
+      steps: the steps to make batches for, numbered from 0.
+
+    Returns:
+      `run(state, batch) -> (state, losses)`, and the batches, which are on the local devices.
+    """
+    local = parallel.local(devices)
+    shard = jax.process_index(), jax.process_count()
+    batches, pixels, extract = create_batches(config, source, [config.seed], steps, local, shard)
+    step = functools.partial(
+        train_steps,
+        extract=extract,
+        microbatches=microbatch_count(config, config.train.batch_size // len(devices)),
+        channels=tuple(config.train.loss_channels),
+        axis_name=parallel.AXIS,
+    )
+    run = parallel.pmap_steps(step, devices)
+    return lambda state, batch: run(state, batch, pixels), batches
+
+
+def create_batches(
+    config: ml_collections.ConfigDict,
+    source: input_pipeline.PatchSource,
+    seeds: Sequence[int],
+    steps: range,
+    devices: list[jax.Device],
+    shard: tuple[int, int] = (0, 1),
+) -> tuple[Iterator[Any], jax.Array | None, Callable[..., Batch] | None]:
+    """Returns the training batches of a config.
+
+    Args:
+      config: as `configs/default.py`.
+      source: the training images.
+      seeds, steps, shard: as `input_pipeline.patch_positions`.
+      devices: local devices.
+
+    Returns:
+      (batches, pixels, extract), as `train_steps` takes them. If the images fit into the memory of
+      the devices, batches are patch positions (devices, k seeds, n / devices, 3), and pixels are
+      the images on the devices. If not, the host extracts the patches, batches are
+      {'input', 'label'} of shape (devices, k seeds, n / devices, H, W, C), pixels and extract are
+      None, and a step takes a twelfth longer.
+    """
+    positions = input_pipeline.patch_positions(
+        source,
+        patch_size=config.data.patch_size,
+        stride=config.data.stride,
+        augment=config.data.augment,
+        batch_size=config.train.batch_size,
+        seeds=seeds,
+        steps=steps,
+        steps_per_dispatch=config.train.steps_per_dispatch,
+        shard=shard,
+    )
+    extract = functools.partial(
+        input_pipeline.extract_patches,
+        patch_size=config.data.patch_size,
+        margin=create_architecture(config).margin,
+    )
+    if input_pipeline.fit_on_devices(source, devices):
+        pixels = parallel.replicate(source.pixels, devices)
+        return parallel.prefetch_to_devices(positions, devices), pixels, extract
+    patches = (extract(source.pixels, each) for each in positions)
+    return parallel.prefetch_to_devices(patches, devices), None, None

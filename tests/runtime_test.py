@@ -1,0 +1,63 @@
+"""The process: its cores, and where compiled programs are kept."""
+
+import pathlib
+
+import jax
+import pytest
+
+from srcnn_jax import runtime
+
+
+def test_largest_divisor():
+    assert runtime.largest_divisor(64, 2) == 2
+    assert runtime.largest_divisor(96, 5) == 4
+    assert runtime.largest_divisor(7, 4) == 1
+    assert runtime.largest_divisor(6, 100) == 6
+
+
+def test_available_cores_respects_affinity(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    assert runtime.available_cores() == 1
+
+
+def test_available_cores_respects_the_cgroup(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    for content, cores in (("150000 100000\n", 2), ("max 100000\n", 16), ("50000 100000\n", 1)):
+        monkeypatch.setattr("pathlib.Path.read_text", lambda _, content=content: content)
+        assert runtime.available_cores() == cores
+
+
+@pytest.fixture
+def compilation_cache():
+    before = jax.config.jax_compilation_cache_dir
+    yield lambda: jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_compilations_are_kept_per_kind_of_cpu(compilation_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kinds = set()
+    for flags in ("flags: avx", "flags: avx avx2"):
+        monkeypatch.setattr("pathlib.Path.read_text", lambda _, flags=flags: flags)
+        jax.config.update("jax_compilation_cache_dir", None)
+        runtime.cache_compilations()
+        folder = pathlib.Path(compilation_cache())
+        assert folder.is_dir()
+        assert folder.parent == tmp_path / "srcnn_jax"
+        kinds.add(folder)
+    assert len(kinds) == 2
+
+
+def test_a_cache_that_the_user_named_is_left_alone(compilation_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    runtime.cache_compilations()
+    assert compilation_cache() == str(tmp_path)
+
+
+def test_without_a_place_for_the_cache_all_works(compilation_cache, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    jax.config.update("jax_compilation_cache_dir", None)
+    runtime.cache_compilations()
+    assert compilation_cache() is None
