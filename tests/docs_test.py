@@ -48,9 +48,6 @@ NOT_OURS = {  # flags in a sentence that other programs have
     "--ntasks-per-node": "sbatch",
     "--gpus-per-node": "sbatch",
 }
-NOT_YET = {  # files that a page shows before they are made; take them out when they are there
-    RESULTS / "bench/convergence.png": "three seeds of three recipes take hours of a quiet machine",
-}
 # Words in capitals stand for what the reader has: FILE, WORKDIR, configs/default.py:WORDS.
 PLACEHOLDER = re.compile(r"[A-Z_]{2,}|path/to/")
 
@@ -347,11 +344,7 @@ def test_links_resolve(page):
         if re.match(r"https?://", target):
             continue
         path = (page.parent / target.partition("#")[0]).resolve()
-        assert path.exists() or path in NOT_YET, f"{name(page)}: {target}"
-
-
-def test_what_is_not_there_yet_is_taken_out_of_the_list_when_it_is():
-    assert [path for path in NOT_YET if path.exists()] == []
+        assert path.exists(), f"{name(page)}: {target}"
 
 
 def test_readme_is_short_and_has_two_commands():

@@ -154,7 +154,9 @@ def plot(curves: Mapping[str, pd.DataFrame], paper: pd.DataFrame, note: str) -> 
             )
         axis.set_xscale("log")
         axis.set_xlabel(label)
-        axis.set_ylim(bottom=min(LEVELS.values()) - 0.3)  # a start from noise is far below
+        # A start from noise is far below.
+        top = max(*LEVELS.values(), *(curve["high"].max() for curve in curves.values()))
+        axis.set_ylim(min(LEVELS.values()) - 0.3, top + 0.2)
         axis.grid(color="0.92")
         axis.spines[["top", "right"]].set_visible(False)
     axes[1].plot(
@@ -181,7 +183,8 @@ def plot(curves: Mapping[str, pd.DataFrame], paper: pd.DataFrame, note: str) -> 
     axes[0].set_ylabel("PSNR (dB)")
     axes[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes[0].xaxis.set_minor_formatter(NullFormatter())
-    axes[1].legend(loc="lower right", fontsize="small", framealpha=0.9)
+    lines, labels_of_lines = axes[1].get_legend_handles_labels()
+    figure.legend(lines, labels_of_lines, loc="outside lower center", ncols=4, fontsize="small")
     return figure
 
 
