@@ -79,7 +79,8 @@ def test_words():
 @pytest.mark.parametrize(
     ("arg", "words"),
     [
-        ("x5", "x5"), ("", "x2 or x3 or x4"), ("x3,x4", "one scale"), ("x3,955,935", "one filter"),
+        ("x5", "x5"), ("", "x2 or x3 or x4"), ("x3,x4", "one scale"),
+        ("x3,955,935", "one set of kernel sizes"),
         ("x3,9-5-5", "unknown config word '9-5-5': the words are x2 x3 x4 915"),
     ],
 )  # fmt: skip
