@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-SCALED_COPIES = 1, 0.9, 0.8, 0.7, 0.6  # downscale factors of FSRCNN
+DOWNSCALE_FACTORS = 1, 0.9, 0.8, 0.7, 0.6  # those of FSRCNN
 
 
 class Record(NamedTuple):
@@ -65,7 +65,7 @@ RECORDS = {
         "x3,valid",
         {
             "data.patch_size": 33,
-            "data.downscale_factors": SCALED_COPIES,
+            "data.downscale_factors": DOWNSCALE_FACTORS,
             "train.batch_size": 128,
             "train.steps": 7000,
             "optimizer.learning_rate": 6e-4,
@@ -75,7 +75,7 @@ RECORDS = {
     "beyond": Record(
         "x3,valid,955",
         {
-            "data.downscale_factors": SCALED_COPIES,
+            "data.downscale_factors": DOWNSCALE_FACTORS,
             "train.steps": 12_500,
             "optimizer.learning_rate": 2.5e-4,
         },

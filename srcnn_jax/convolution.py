@@ -81,7 +81,7 @@ def unfold(x: jax.Array, windows: Windows) -> jax.Array:
     end = start + taps + (number - 1) * stride
     x = _zeros_around(x, windows, -start, end - size)  # the axis then covers all windows
     first = max(0, start)
-    return jnp.stack([_cut(x, windows, first + p, number, stride) for p in range(taps)], axis=-4)
+    return jnp.stack([_slice(x, windows, first + p, number, stride) for p in range(taps)], axis=-4)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -101,7 +101,7 @@ def fold(y: jax.Array, windows: Windows) -> jax.Array:
     blocks = [jax.lax.index_in_dim(y, p, y.ndim - 4, keepdims=False) for p in range(taps)]
     phases = [
         functools.reduce(
-            jnp.add, [_cut(blocks[p], windows, max(0, before) + t, n) for p, t in each]
+            jnp.add, [_slice(blocks[p], windows, max(0, before) + t, n) for p, t in each]
         )
         for n, each in zip(lengths, terms, strict=True)
     ]
@@ -144,7 +144,7 @@ def _zeros_around(x: jax.Array, windows: Windows, before: int, after: int) -> ja
     return jnp.concatenate(parts, windows.axis) if len(parts) > 1 else x
 
 
-def _cut(x: jax.Array, windows: Windows, start: int, count: int, stride: int = 1) -> jax.Array:
+def _slice(x: jax.Array, windows: Windows, start: int, count: int, stride: int = 1) -> jax.Array:
     """`count` entries of an axis, `stride` apart, from entry `start` on."""
     end = start + (count - 1) * stride + 1
     unit = windows.unit

@@ -220,7 +220,7 @@ def imresize(
     return np.ascontiguousarray(out, dtype=image.dtype)
 
 
-KERNEL_REACH = 3  # pixels of the small image; the bicubic kernel extends to less than this
+KERNEL_RADIUS = 3  # pixels of the small image; the bicubic kernel extends to less than this
 
 
 def shrink(image: np.ndarray, scale: int) -> np.ndarray:
@@ -247,8 +247,8 @@ def enlarge_rows(small: np.ndarray, first: int, last: int, scale: int) -> np.nda
     Returns:
       float64 (last - first, scale * w, C), in the range of `small`, not clipped.
     """
-    low = max(first // scale - KERNEL_REACH, 0)
-    high = -(-last // scale) + KERNEL_REACH
+    low = max(first // scale - KERNEL_RADIUS, 0)
+    high = -(-last // scale) + KERNEL_RADIUS
     enlarged = enlarge(small[low:high].astype(np.float64), scale)
     return enlarged[first - low * scale : last - low * scale]
 

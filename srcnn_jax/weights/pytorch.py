@@ -69,27 +69,27 @@ def _in_order(layers: list[str]) -> list[str]:
     parts = [layer.split(".") for layer in layers]
     while min(map(len, parts)) > 1 and len({first for first, *_ in parts}) == 1:
         parts = [rest for _, *rest in parts]
-    places = [_place(".".join(part).removesuffix(".0")) for part in parts]
-    names = dict(zip(places, layers, strict=True))
-    styles = {style for style, _ in places}
+    positions = [_position(".".join(part).removesuffix(".0")) for part in parts]
+    names = dict(zip(positions, layers, strict=True))
+    styles = {style for style, _ in positions}
     if len(names) < len(layers) or len(styles) > 1 or "" in styles:
         raise ValueError(
             f"its layers are {', '.join(layers)}; known are conv1, conv2, ..., the numbers of a "
             f"Sequential, and {', '.join(words[0] for words in STAGES)}"
         )
     for number in range(1, len(layers) + 1):
-        if "number" not in styles and number not in (place for _, place in places):
+        if "number" not in styles and number not in (position for _, position in positions):
             raise ValueError(f"of its layers, {', '.join(layers)}, number {number} is missing")
-    return [names[place] for place in sorted(places)]
+    return [names[position] for position in sorted(positions)]
 
 
-def _place(name: str) -> tuple[str, int]:
+def _position(name: str) -> tuple[str, int]:
     """Returns the style of a layer's short name ('' if unknown) and its position in that style."""
     if match := re.fullmatch(r"(conv)?([0-9]+)", name):
         return match[1] or "number", int(match[2])
-    for place, words in enumerate(STAGES):
+    for position, words in enumerate(STAGES):
         if name in words:
-            return "stage", place + 1
+            return "stage", position + 1
     return "", 0
 
 
