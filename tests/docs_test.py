@@ -1,8 +1,9 @@
 """What README, docs/ and the result pages say: commands, files, modules, fields and links exist.
 
 Every command of the pages is parsed by the program itself: flags, config words and config fields.
-Nothing is trained and nothing is installed. Commands of other programs are in OTHERS, with the
-reason why they are not run; a command of this project inside them is parsed all the same.
+Those of README and docs are run, too, in their cheapest form: a training is checked as main checks
+it before it begins, other commands work on small files. NOT_RUN and OTHERS have the rest, with the
+reason why not. Nothing is installed.
 """
 
 import importlib.util
@@ -15,9 +16,14 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from absl import flags
+from ml_collections import config_flags
+from PIL import Image
 
 from configs import default
+from srcnn_jax import train, weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -43,6 +49,14 @@ OTHERS = {  # why a command is not run, by how it begins
     "srun": "a SLURM cluster",
     "optuna-dashboard": "a server of another project, for people who watch",
     "srcnn-upscale": "the same as python -m srcnn_jax.upscale, which is parsed",
+}
+NOT_RUN = {  # why a command of this project is only parsed, by a pattern of its words
+    r"experiments\.paper\.|experiments\.bench": "it trains or measures for minutes to hours",
+    r"experiments\.report": "it shows finished runs; tests/experiments/report has it",
+    r"experiments\.sweep(?!.*--dry_run)": "it trains for an hour; tests/experiments/sweep has it",
+    r"--mode=score": "it needs the outputs of another program; tests/evaluate_test.py has it",
+    r"DIR/best\.py": "a sweep writes this file; tests/experiments/sweep has it",
+    r"--slurm": "a SLURM cluster",
 }
 NOT_OURS = {  # flags in a sentence that other programs have
     "--ntasks-per-node": "sbatch",
@@ -420,3 +434,66 @@ def test_the_titles_of_the_log_are_dated_newest_first_and_say_what_became_of_it(
         assert re.fullmatch(r"\d{4}-\d\d-\d\d: .+ \((kept|no gain|measured|open)\)", title), title
     dates = [title[:10] for title in titles]
     assert dates == sorted(dates, reverse=True)
+
+
+def documented() -> list[tuple[Command, str, list[str]]]:
+    """The commands of README and docs that start one of our programs, each once."""
+    each = {
+        text: (command, module, args) for command, module, args in OWN if (text := command.text)
+    }
+    return [found for found in each.values() if not found[0].page.startswith("experiments/")]
+
+
+def is_run(command: Command) -> bool:
+    return not any(re.search(pattern, command.text) for pattern in NOT_RUN)
+
+
+def test_every_reason_counts_for_a_command():
+    texts = [command.text for command, _, _ in documented()]
+    assert [p for p in NOT_RUN if not any(re.search(p, text) for text in texts)] == []
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, photographs):
+    """A folder with the files that the pages name, where their commands can be run."""
+    folder = tmp_path_factory.mktemp("desk")
+    for part in ("srcnn_jax", "configs", "experiments"):
+        (folder / part).symlink_to(ROOT / part)
+    first, *_ = sorted(pathlib.Path(photographs).iterdir())
+    with Image.open(first) as picture:
+        for file in ("photo.jpg", "a.png", "b.tif"):
+            picture.save(folder / file)
+    (folder / "FILE_OR_WORKDIR").mkdir()
+    network = weights.load_pretrained(3)
+    weights.save(folder / "FILE_OR_WORKDIR" / "weights.safetensors", network)
+    layer = {"kernel": np.zeros((3, 3, 3, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    in_colour = weights.Network({"conv1": layer, "conv2": layer}, colour="rgb")
+    weights.save(folder / "net.pth", in_colour)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "arguments"),
+    [each for each in documented() if is_run(each[0]) and "main" not in each[1]],
+    ids=lambda value: value.text if isinstance(value, Command) else "",
+)
+def test_commands_run_on_small_files(command, module, arguments, desk):
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=desk, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command.page}: {command.text}\n{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "arguments"),
+    [each for each in documented() if is_run(each[0]) and "main" in each[1]],
+    ids=lambda value: value.text if isinstance(value, Command) else "",
+)
+def test_trainings_are_such_as_main_would_begin(command, module, arguments, monkeypatch):
+    """All that is checked before the data are loaded: fields, network, optimiser, devices."""
+    monkeypatch.chdir(ROOT)
+    holder = flags.FlagValues()
+    said = [each for each in arguments if each.startswith("--config")]
+    config_flags.DEFINE_config_file("config", flag_values=holder, sys_argv=["main", *said])
+    holder(["main", *said])
+    train.check_config(holder.config)
