@@ -6,21 +6,13 @@ import struct
 import numpy as np
 import pytest
 import scipy.io
+from made_weights import check_one_line, create
 
 from srcnn_jax import weights
 from srcnn_jax.weights import matlab
 
-
-def create(kernel_sizes=(3, 5, 3), features=(4, 2), channels=1):
-    rng = np.random.default_rng(0)
-    widths = (channels, *features, channels)
-    return {
-        f"conv{i + 1}": {
-            "kernel": rng.normal(size=(f, f, widths[i], widths[i + 1])).astype(np.float32),
-            "bias": rng.normal(size=widths[i + 1]).astype(np.float32),
-        }
-        for i, f in enumerate(kernel_sizes)
-    }
+SIZES = 3, 5, 3  # of the kernels, none of which is 1, so that a wrong order of their axes shows
+FEATURES = 4, 2
 
 
 def variables(path):
@@ -29,7 +21,7 @@ def variables(path):
 
 @pytest.mark.parametrize("features", [(4, 2), (1, 1), (3, 1)])
 def test_round_trip(tmp_path, features):
-    params = create(features=features)
+    params = create(SIZES, features)
     weights.save(tmp_path / "w.mat", weights.Network(params, "valid", 3))
     loaded = weights.load(tmp_path / "w.mat")
     assert (loaded.padding, loaded.scale, loaded.colour) == ("valid", None, "y")
@@ -40,7 +32,7 @@ def test_round_trip(tmp_path, features):
 
 def test_containers(tmp_path):
     """Compressed, with variables of other kinds, and whole numbers stored as bytes."""
-    params = create()
+    params = create(SIZES, FEATURES)
     params["conv2"]["bias"][:] = [3, -4]
     weights.save(tmp_path / "w.mat", weights.Network(params, "valid"))
     content = variables(tmp_path / "w.mat")
@@ -74,7 +66,7 @@ def test_big_endian():
 
 
 def test_a_last_axis_of_one_that_matlab_drops(tmp_path):
-    params = create(features=(3, 1))
+    params = create(SIZES, (3, 1))
     weights.save(tmp_path / "w.mat", weights.Network(params, "valid"))
     content = variables(tmp_path / "w.mat")
     assert content["weights_conv2"].shape == (3, 25, 1)
@@ -99,9 +91,12 @@ def test_the_authors_files_come_out_as_they_went_in(tmp_path, oracle_dir):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (weights.Network(create(), "same"), "for valid padding, not 'same'"),
-        (weights.Network(create(), "valid,same,valid"), "for valid padding, not 'valid,same"),
-        (weights.Network(create(channels=3), "valid", colour="rgb"), "not 3 for 3; choose"),
+        (weights.Network(create(SIZES, FEATURES), "same"), "for valid padding, not 'same'"),
+        (
+            weights.Network(create(SIZES, FEATURES), "valid,same,valid"),
+            "for valid padding, not 'valid,same",
+        ),
+        (weights.Network(create(SIZES, FEATURES, 3), "valid", colour="rgb"), "not 3 for 3; choose"),
         (weights.Network(create((3,) * 4, (2,) * 3), "valid"), "not 4 for 1; choose"),
     ],
 )
@@ -112,7 +107,7 @@ def test_what_it_cannot_express(tmp_path, network, message):
 
 
 def test_zeros_around_a_filter_of_one_pixel_are_no_padding(tmp_path):
-    params = create((3, 1, 3))
+    params = create((3, 1, 3), FEATURES)
     weights.save(tmp_path / "w.mat", weights.Network(params, "valid,same,valid"))
     assert weights.load(tmp_path / "w.mat").padding == "valid"
 
@@ -144,7 +139,7 @@ def test_bad_files(tmp_path, case):
     path = tmp_path / "w.mat"
     content = {}
     if case != "no weights":
-        weights.save(path, weights.Network(create(), "valid"))
+        weights.save(path, weights.Network(create(SIZES, FEATURES), "valid"))
         content = variables(path)
     for name, change in changes.items():
         if change is None:
@@ -155,16 +150,9 @@ def test_bad_files(tmp_path, case):
     check_one_line(path, message)
 
 
-def check_one_line(path, message=None):
-    with pytest.raises(ValueError, match=message) as caught:
-        weights.load(path)
-    assert str(caught.value).startswith(f"{path} is not a usable weight file: ")
-    assert "\n" not in str(caught.value)
-
-
 def test_a_shape_that_does_not_fit_its_bytes(tmp_path):
     path = tmp_path / "w.mat"
-    data = matlab.encode(create())
+    data = matlab.encode(create(SIZES, FEATURES))
     shape = np.array([9, 4], "<i4").tobytes()
     assert data.count(shape) == 1
     path.write_bytes(data.replace(shape, np.array([25, 4], "<i4").tobytes()))
@@ -173,7 +161,7 @@ def test_a_shape_that_does_not_fit_its_bytes(tmp_path):
 
 def test_damaged_files(tmp_path):
     path = tmp_path / "w.mat"
-    data = matlab.encode(create())
+    data = matlab.encode(create(SIZES, FEATURES))
     for end in range(0, len(data), 97):
         path.write_bytes(data[:end])
         check_one_line(path)
@@ -184,7 +172,7 @@ def test_damaged_files(tmp_path):
 def test_changed_bytes_do_no_harm(tmp_path):
     """SciPy's reader ends the process on some such files."""
     path, rng = tmp_path / "w.mat", np.random.default_rng(0)
-    weights.save(path, weights.Network(create(), "valid"))
+    weights.save(path, weights.Network(create(SIZES, FEATURES), "valid"))
     content = variables(path)
     for compressed in (False, True):
         scipy.io.savemat(path, content, do_compression=compressed)

@@ -6,20 +6,9 @@ import struct
 import numpy as np
 import pytest
 import scipy.io
+from made_weights import create
 
 from srcnn_jax import weights
-
-
-def create(kernel_sizes=(3, 1, 5), features=(4, 3), channels=1, seed=0):
-    rng = np.random.default_rng(seed)
-    widths = (channels, *features, channels)
-    return {
-        f"conv{i + 1}": {
-            "kernel": rng.normal(size=(f, f, widths[i], widths[i + 1])).astype(np.float32),
-            "bias": rng.normal(size=widths[i + 1]).astype(np.float32),
-        }
-        for i, f in enumerate(kernel_sizes)
-    }
 
 
 def test_safetensors_round_trip(tmp_path):

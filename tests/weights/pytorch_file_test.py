@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from made_weights import check_one_line
 
 from srcnn_jax import weights
 from srcnn_jax.weights import pytorch, pytorch_file
@@ -338,13 +339,6 @@ def test_bad_networks(tmp_path, dump, suffix, case):
 
         path.write_bytes(save(values))
     check_one_line(path, message)
-
-
-def check_one_line(path, message=None):
-    with pytest.raises(ValueError, match=message) as caught:
-        weights.load(path)
-    assert str(caught.value).startswith(f"{path} is not a usable weight file: ")
-    assert "\n" not in str(caught.value)
 
 
 BIAS = np.zeros(3, "<f4")
