@@ -68,7 +68,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data = data = ml_collections.ConfigDict()
     data.train = "t91"  # name of a data set, or path to a folder of images
     data.colour = "y"  # 'y' (luminance, 1 channel), 'ycbcr' or 'rgb' (3 channels)
-    data.patch_size = 45  # side of an input patch, pixels; 33 (paper): more pixels near a border
+    data.patch_size = 41  # side of a patch, pixels
+    data.context = True  # same layers see the pixels around a patch; False: they see zeros there
     data.stride = 1  # pixels between patch positions; 1: every position, 14: the paper's grid
     data.augment = True  # each patch gets one of eight flips and rotations
     data.downscale_factors = (1.0,)  # each image is used at these sizes; FSRCNN: 1, .9, .8, .7, .6

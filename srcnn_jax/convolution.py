@@ -217,6 +217,7 @@ def conv_batch_last(
     batch: int,
     padding: tuple[int, int] = (0, 0),
     finish: Callable[[jax.Array], jax.Array] = lambda y: y,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """Correlation with the batch last: the form for CPUs.
 
@@ -230,6 +231,7 @@ def conv_batch_last(
       padding: rows and columns of zeros around x.
       finish: bias and activation. It maps (..., C_out, rows, W' N) to the same shape, each number
         by itself.
+      mask: float (1, H', W' N), which the output is multiplied by; None for no product.
 
     Returns:
       float (C_out, H', W' N) with H' = H + 2 padding[0] - kh + 1 and
@@ -245,7 +247,8 @@ def conv_batch_last(
         # y: (kw, kh C_out, H, W N)
         y = fold(y, Windows(COLUMNS, columns, kw, width, padding[1] - kw + 1, unit=batch))
         y = y.reshape(kh, c_out, height, -1)  # (kh, C_out, H, W' N)
-        return finish(fold(y, Windows(ROWS, rows, kh, height, padding[0] - kh + 1)))
+        y = finish(fold(y, Windows(ROWS, rows, kh, height, padding[0] - kh + 1)))
+        return y if mask is None else y * mask
 
     m, r = tiling(rows, kh)
     a, g, b = toom_cook(m, r)
@@ -274,8 +277,11 @@ def conv_batch_last(
         y = (matrix @ x.reshape(points, matrix.shape[2], -1)).reshape(points, kw, c_out, tiles, -1)
         y = fold(y, Windows(COLUMNS, columns, kw, width, 1 - kw, unit=batch))
     y = combine(y.reshape(points, c_out, tiles, -1), a)  # y = A (...): (m, C_out, T, W' N)
-    # The fold puts the tiles below each other: (C_out, H', W' N).
-    return fold(finish(y), Windows(ROWS, rows, m, tiles, stride=m))
+    window = Windows(ROWS, rows, m, tiles, stride=m)
+    y = finish(y)
+    if mask is not None:
+        y = y * unfold(mask, window)
+    return fold(y, window)  # the tiles below each other: (C_out, H', W' N)
 
 
 def conv_channels_last(

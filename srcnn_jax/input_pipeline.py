@@ -95,6 +95,7 @@ def patch_positions(
     source: PatchSource,
     *,
     patch_size: int,
+    context: int,
     stride: int,
     augment: bool,
     batch_size: int,
@@ -111,7 +112,9 @@ def patch_positions(
 
     Args:
       source: the images.
-      patch_size: side of an input patch in pixels.
+      patch_size: side of a patch in pixels.
+      context: pixels around a patch that are extracted with it. A patch is inside its image; its
+        context may be outside.
       stride: pixels between neighbouring positions; 1 means every position (the paper: 14).
       augment: whether each patch gets one of eight flips and rotations.
       batch_size: patches of a step, over all processes.
@@ -121,21 +124,23 @@ def patch_positions(
       shard: (index, count) of this process. It gets an equal part of every batch.
 
     Yields:
-      int32 (k seeds, n, 3), or int64 if `pixels` has 2^31 rows or more. n is this process's part of
-      the batch. The three numbers are the index in `pixels` of the patch's first pixel, and the
-      distances in `pixels` between neighbours down and across the patch. The last array may have
-      fewer than k steps.
+      int32 (k seeds, n, 7), or int64 if `pixels` has 2^31 rows or more. n is this process's part of
+      the batch. A window is a patch with its context. The numbers are: the index in `pixels` of the
+      window's first pixel, as if the image had no border; the distances in `pixels` between
+      neighbours down and across the window; and which rows and which columns of the window are
+      inside the image, each as the first and the one after the last. The last array may have fewer
+      than k steps.
     """
     tf = runtime.import_tensorflow()
     seed_of = tf.constant(np.array(seeds, np.int64))
-    rows = _grid(source.heights, patch_size, stride)  # (images,)
-    columns = _grid(source.widths, patch_size, stride)
-    ends = np.cumsum(rows * columns)
+    size = patch_size + 2 * context  # of a window
+    counts = _grid(source.widths, patch_size, stride)  # (images,), positions across
+    ends = np.cumsum(_grid(source.heights, patch_size, stride) * counts)
     positions = int(ends[-1])
     part = batch_size // shard[1]
     first = shard[0] * part
-    offsets, widths = tf.constant(source.offsets), tf.constant(source.widths)
-    columns, ends = tf.constant(columns), tf.constant(ends)
+    offsets, counts, ends = tf.constant(source.offsets), tf.constant(counts), tf.constant(ends)
+    heights, widths = tf.constant(source.heights), tf.constant(source.widths)
     starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
     dtype = tf.int32 if len(source.pixels) < 2**31 else tf.int64
 
@@ -156,22 +161,32 @@ def patch_positions(
         )
         index = tf.searchsorted(ends, position, side="right")  # the image
         position -= tf.gather(starts, index)
-        across, width = tf.gather(columns, index), tf.gather(widths, index)
-        row, column = position // across, position % across
-        corner = tf.gather(offsets, index) + (row * width + column) * stride
-        # The distances in `pixels` between neighbours down and across the transformed patch.
+        height, width = tf.gather(heights, index), tf.gather(widths, index)
+        count = tf.gather(counts, index)
+        row = position // count * stride - context  # of the window's first pixel in the image
+        column = position % count * stride - context
+        corner = tf.gather(offsets, index) + row * width + column
+        # The rows and columns of the window that are inside the image, (n, 2).
+        rows = tf.stack([tf.maximum(-row, 0), tf.minimum(height - row, size)], axis=1)
+        columns = tf.stack([tf.maximum(-column, 0), tf.minimum(width - column, size)], axis=1)
+        # The distances in `pixels` between neighbours down and across the transformed window.
         down, right = width, tf.ones_like(width)
         if augment:
             kind = tf.random.stateless_uniform(
                 [batch_size], [seed, step], 0, TRANSFORMS, tf.int64, alg="philox"
             )[first : first + part]
             upward, leftward = kind % 2 == 1, kind // 2 % 2 == 1
-            corner += tf.where(upward, (patch_size - 1) * down, 0)
-            corner += tf.where(leftward, (patch_size - 1) * right, 0)
+            corner += tf.where(upward, (size - 1) * down, 0)
+            corner += tf.where(leftward, (size - 1) * right, 0)
             down, right = tf.where(upward, -down, down), tf.where(leftward, -right, right)
+            rows = tf.where(upward[:, None], size - rows[:, ::-1], rows)
+            columns = tf.where(leftward[:, None], size - columns[:, ::-1], columns)
             flip = kind // 4 == 1
             down, right = tf.where(flip, right, down), tf.where(flip, down, right)
-        return tf.cast(tf.stack([corner, down, right], axis=1), dtype)  # (n, 3)
+            flip = flip[:, None]
+            rows, columns = tf.where(flip, columns, rows), tf.where(flip, rows, columns)
+        numbers = [tf.stack([corner, down, right], axis=1), rows, columns]
+        return tf.cast(tf.concat(numbers, axis=1), dtype)  # (n, 7)
 
     bounds = (steps[0] * len(seeds), (steps[-1] + 1) * len(seeds)) if len(steps) else (0, 0)
     # Few threads are enough: positions are little work, and the training step needs the cores.
@@ -185,28 +200,42 @@ def patch_positions(
     return dataset.with_options(options).as_numpy_iterator()
 
 
-def extract_patches(pixels: Any, positions: Any, *, patch_size: int, margin: int) -> dict[str, Any]:
+def extract_patches(
+    pixels: Any, positions: Any, *, patch_size: int, context: int, margin: int
+) -> dict[str, Any]:
     """Extracts the patches at these positions.
 
     Args:
       pixels: float32 (P, 2, C), as `PatchSource.pixels`. A NumPy array is read on the host, a JAX
         array on its device.
-      positions: integers (..., 3) from `patch_positions`.
-      patch_size: side of an input patch in pixels.
-      margin: pixels that the network removes from each side. The label is smaller by as many.
+      positions: integers (..., 7) from `patch_positions`.
+      patch_size: side of a patch in pixels.
+      context: as in `patch_positions`.
+      margin: pixels of a patch that the network removes from each side.
 
     Returns:
-      {'input': (..., patch, patch, C), 'label': (..., label, label, C)}, float32, with
-      label = patch - 2 margin. Host and device give the same bits.
+      {'input': (..., size, size, C), 'label': (..., label, label, C)}, float32, with
+      size = patch + 2 context and label = patch - 2 margin. With a context there is also 'inside',
+      float32 (..., size, size, 1): 1 inside the image, 0 outside. The input is 0 outside. Host and
+      device give the same bits.
     """
-    corner, down, right = (positions[..., i, None, None] for i in range(3))  # (..., 1, 1)
+    corner, down, right, top, bottom, left, end = (positions[..., i, None] for i in range(7))
     xp: Any = np if isinstance(pixels, np.ndarray) else jnp
-    near = xp.arange(patch_size)
-    index = corner + down * near[:, None] + right * near  # (..., patch, patch)
+    near = xp.arange(patch_size + 2 * context)
+    rows, columns = near, near  # (size,), or (..., size)
+    if context:
+        rows, columns = xp.clip(near, top, bottom - 1), xp.clip(near, left, end - 1)
+    index = (corner + down * rows)[..., :, None] + (right * columns)[..., None, :]
     on_host = xp is np
+    # pairs: (..., size, size, 2, C)
     pairs = pixels[index] if on_host else pixels.at[index].get(mode="promise_in_bounds")
-    inside = slice(margin, patch_size - margin)  # pairs is (..., patch, patch, 2, C)
-    return {"input": pairs[..., 0, :], "label": pairs[..., inside, inside, 1, :]}
+    labels = slice(context + margin, context + patch_size - margin)
+    batch = {"input": pairs[..., 0, :], "label": pairs[..., labels, labels, 1, :]}
+    if context:
+        inside = (rows == near)[..., :, None, None] & (columns == near)[..., None, :, None]
+        batch["inside"] = inside.astype(np.float32)
+        batch["input"] *= batch["inside"]
+    return batch
 
 
 def fit_on_devices(source: PatchSource, devices: Sequence[jax.Device]) -> bool:

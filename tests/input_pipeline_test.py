@@ -29,12 +29,13 @@ def numbered(*sizes):
 def draw(source, steps, margin=1, **changes):
     """The patches of the steps, (steps, n, ...)."""
     settings = {
-        "patch_size": 5, "stride": 1, "augment": False, "batch_size": 6, "seeds": [0],
-        "steps_per_dispatch": 4, "shard": (0, 1),
+        "patch_size": 5, "context": 0, "stride": 1, "augment": False, "batch_size": 6,
+        "seeds": [0], "steps_per_dispatch": 4, "shard": (0, 1),
     } | changes  # fmt: skip
     parts = list(input_pipeline.patch_positions(source, steps=steps, **settings))
+    sizes = {key: settings[key] for key in ("patch_size", "context")}
     return input_pipeline.extract_patches(
-        source.pixels, np.concatenate(parts), patch_size=settings["patch_size"], margin=margin
+        source.pixels, np.concatenate(parts), margin=margin, **sizes
     )
 
 
@@ -131,22 +132,51 @@ def test_batch_i_depends_on_seed_and_i_alone():
     assert (draw(source, range(10), augment=True, seeds=[1])["input"] != whole).any()
 
 
-def test_host_and_device_extract_the_same_patches():
+@pytest.mark.parametrize("context", [0, 4])
+def test_host_and_device_extract_the_same_patches(context):
     source = numbered((30, 40), (12, 9))
+    sizes = {"patch_size": 7, "context": context}
     settings = {
-        "patch_size": 7, "stride": 1, "augment": True, "batch_size": 6, "seeds": [3, 4],
-        "steps": range(5), "steps_per_dispatch": 2,
+        "stride": 1, "augment": True, "batch_size": 6, "seeds": [3, 4], "steps": range(5),
+        "steps_per_dispatch": 2,
     }  # fmt: skip
-    for positions in input_pipeline.patch_positions(source, **settings):
+    for positions in input_pipeline.patch_positions(source, **sizes, **settings):
         assert positions.dtype == np.int32
-        assert positions.shape in ((4, 6, 3), (2, 6, 3))
+        assert positions.shape in ((4, 6, 7), (2, 6, 7))
         host, device = (
-            input_pipeline.extract_patches(pixels, positions, patch_size=7, margin=2)
+            input_pipeline.extract_patches(pixels, positions, **sizes, margin=2)
             for pixels in (source.pixels, jnp.array(source.pixels))
         )
-        assert host["input"].shape == (*positions.shape[:2], 7, 7, 1)
-        for key in ("input", "label"):
+        side = 7 + 2 * context
+        assert host["input"].shape == (*positions.shape[:2], side, side, 1)
+        assert device.keys() == host.keys()
+        for key in host:
             np.testing.assert_array_equal(device[key], host[key])
+
+
+def test_a_context_is_what_is_around_the_patch_and_zero_outside_the_image():
+    sizes = (9, 12), (7, 8)
+    batch = draw(numbered(*sizes), range(150), margin=0, augment=True, context=6)
+    windows = {}
+    start = 1
+    for height, width in sizes:
+        plane = np.arange(start, start + height * width).reshape(height, width)
+        start += height * width
+        plane = np.pad(plane, 6)  # zeros: pixels count from 1 here
+        for y in range(height - 4):
+            for x in range(width - 4):
+                window = plane[y : y + 17, x : x + 17]
+                for turned in (window, window.T):
+                    for view in (turned, turned[::-1], turned[:, ::-1], turned[::-1, ::-1]):
+                        windows[view.tobytes()] = y, x
+    seen = set()
+    inside, inputs = batch["inside"].reshape(-1, 17, 17), batch["input"].reshape(-1, 17, 17)
+    for mask, window, label in zip(inside, inputs, batch["label"].reshape(-1, 5, 5), strict=True):
+        window = (window + mask).astype(np.int64)
+        np.testing.assert_array_equal(mask, window > 0)
+        np.testing.assert_array_equal(label, 1 - window[6:11, 6:11])
+        seen.add(windows[window.tobytes()])
+    assert len(seen) == 5 * 8  # all places of the larger image, corners and edges too
 
 
 def test_room_for_the_images_on_the_devices(monkeypatch):

@@ -7,6 +7,8 @@ import pytest
 
 from srcnn_jax import models
 from srcnn_jax.architecture import Architecture
+from srcnn_jax.predict import predict
+from srcnn_jax.weights import Network
 
 GOLDEN_WEIGHT_COUNTS = {
     ((9, 1, 5), (64, 32)): 8_032,
@@ -89,6 +91,39 @@ def test_gradients_are_close_to_float64(kernel_sizes, features, channels, paddin
         ):
             assert b.dtype == np.float64
             assert np.abs(a - b).max() <= tolerance * np.abs(b).max(), form
+
+
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
+@pytest.mark.parametrize("kernel_sizes", [(9, 1, 5), (5, 5, 3), (3, 5, 1, 5)])
+def test_windows_give_what_the_whole_image_gives(kernel_sizes, form):
+    """At corners, edges and inside, with biases that are not zero, for all flips and rotations."""
+    features = (6, 5, 4)[: len(kernel_sizes) - 1]
+    model, params = create(kernel_sizes, features, convolution=form, initializer="he")
+    rng = np.random.default_rng(0)
+    params = {
+        name: {"kernel": layer["kernel"], "bias": rng.normal(size=layer["bias"].shape)}
+        for name, layer in jax.tree.map(np.float32, params).items()
+    }
+    network = Network(params, "same", scale=3, colour="y")
+    radius, side = model.architecture.receptive_field_radius, 5
+    image = rng.random((26, 31, 1), np.float32)
+    for turned in (image, image.transpose(1, 0, 2)):
+        for view in (turned, turned[::-1], turned[:, ::-1], turned[::-1, ::-1]):
+            whole = predict(network, view)
+            height, width, _ = view.shape
+            rows, columns = (0, 2, 11, height - side), (0, 1, 12, width - side)
+            corners = [(row, column) for row in rows for column in columns]
+
+            def windows(plane, size, corners=corners):
+                return np.stack([plane[y : y + size, x : x + size] for y, x in corners])
+
+            around = ((radius, radius), (radius, radius), (0, 0))
+            x, inside = (
+                windows(np.pad(plane, around), side + 2 * radius)
+                for plane in (view, np.ones_like(view))
+            )
+            out = jax.jit(model.apply)({"params": params}, x, inside)
+            np.testing.assert_allclose(out, windows(whole, side), atol=3e-6)
 
 
 def test_glorot_initialiser():

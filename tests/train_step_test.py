@@ -33,7 +33,7 @@ def test_loss_of_some_channels(tiny_config):
     assert train_step.loss_channels(tiny_config) == (0, 1, 2)
     predictions = np.zeros((1, 2, 2, 3), np.float32)
     batch = {"input": predictions, "label": predictions + np.float32([3, 1, 2])}
-    loss = train_step.loss_fn(None, lambda _, x: x, batch, (1, 2))
+    loss = train_step.loss_fn(None, lambda _, x, inside: x, batch, (1, 2))
     np.testing.assert_allclose(loss, (1 + 4) / 2)
     tiny_config.train.loss_channels = (1, 2)
     assert train_step.loss_channels(tiny_config) == (1, 2)
@@ -96,11 +96,14 @@ def test_a_step_on_a_cpu_is_so_many_matrix_products(words, products):
     config = default.get_config(words)
     config.optimizer.precondition = False
     state = train_step.create_train_state(config)
-    margin = create_architecture(config).margin
+    patch, margin = config.data.patch_size, create_architecture(config).margin
+    windows = np.zeros((2, *2 * [patch + 2 * train_step.context_of(config)], 1), np.float32)
     batch = {
-        "input": np.zeros((2, 45, 45, 1), np.float32),
-        "label": np.zeros((2, 45 - 2 * margin, 45 - 2 * margin, 1), np.float32),
+        "input": windows,
+        "label": np.zeros((2, *2 * [patch - 2 * margin], 1), np.float32),
     }
+    if words != "x3,valid":
+        batch["inside"] = windows
     step = jax.jit(lambda s, b: train_step.train_step(s, b, microbatches=2)).lower(state, batch)
     compiled = step.compile().as_text()
     assert step.as_text().count("stablehlo.dot_general") == compiled.count(" dot(") == products
