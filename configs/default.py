@@ -66,7 +66,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     model.dtype = "float32"  # dtype of the products; 'bfloat16' on a GPU or TPU
 
     config.data = data = ml_collections.ConfigDict()
-    data.train = "t91"  # name of a data set, or path to a folder of images
+    data.train = "t91"  # names of data sets, or paths to folders of images, between commas
     data.colour = "y"  # 'y' (luminance, 1 channel), 'ycbcr' or 'rgb' (3 channels)
     data.patch_size = 41  # side of a patch, pixels
     data.context = True  # same layers see the pixels around a patch; False: they see zeros there
@@ -82,10 +82,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     train.steps_per_dispatch = 20  # updates in one program; 500 for a GPU
     train.log_every = 500  # steps between two lines of progress, if they go to a pipe or file
     train.eval_every = 1000  # steps between two measurements of PSNR on the validation set
-    train.eval_dataset = "set5"  # the validation set; if not in eval.datasets, the first of them
+    train.eval_dataset = ""  # the validation set: a name or path; '': the first of eval.datasets
     train.checkpoint_every = 500  # steps between two checkpoints
     train.keep_checkpoints = 2  # max number of checkpoints kept; the oldest are deleted
-    train.keep_weights = "last"  # which weights are saved: 'last', or 'best' (validation PSNR)
+    # Which weights are saved: 'last', or 'best' (highest validation PSNR). What chooses is never a
+    # test set: 'best' is measured on held_out, 50 photographs that no network is trained on.
+    train.keep_weights = "last"
     train.loss_channels = ()  # channels in the loss: () for all, (1, 2) for Cb and Cr
     train.max_loss_ratio = 10.0  # training has diverged at this multiple of the first loss
 

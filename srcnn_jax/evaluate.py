@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -114,6 +115,15 @@ def mean_psnr(network: Network, images: Sequence[TestImage], borders: Sequence[i
             ]
         )
     return np.mean(rows, axis=0).tolist()
+
+
+def mean_bicubic_psnr(images: Sequence[TestImage], scale: int, colour: str) -> float:
+    """Mean PSNR in dB of bicubic interpolation over a test set, as `mean_psnr` of a network."""
+    outputs = [to_luminance(test.enlarged, colour, test.luminance) for test in images]
+    return statistics.mean(
+        metrics.psnr(image.shave(test.truth, scale), image.shave(output, scale))
+        for test, output in zip(images, outputs, strict=True)
+    )
 
 
 def run(

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 
 from srcnn_jax import (
     checkpoint,
@@ -89,8 +90,7 @@ class RunData:
       training: the training set.
       tests: the test sets.
       source: the images of the training set, from which patches are extracted.
-      validation: name of the validation set, one of the tests. The PSNR on it is measured during
-        training.
+      validation: name of the validation set. The PSNR on it is measured during training.
       validation_images: the prepared images of the validation set.
     """
 
@@ -140,9 +140,25 @@ def load_data(
     for test in tests:
         # A test image that is too small is reported now and not after the training.
         evaluate.check_sizes(test, config.scale, config.eval.metrics)
-    validation = next((test for test in tests if test.name == config.train.eval_dataset), tests[0])
+    validation = _load_validation(config, tests, data_dir)
     images = evaluate.create_test_images(validation, config.scale, config.data.colour)
     return RunData(training, tests, source, validation.name, images)
+
+
+def _load_validation(
+    config: ml_collections.ConfigDict, tests: list[datasets.Dataset], data_dir: str | None
+) -> datasets.Dataset:
+    """Loads the validation set; a test set takes its place, with a warning, if it is absent."""
+    name = datasets.validation_name(config)
+    for test in tests:
+        if test.name in (name, "sample"):  # the sample is there because named sets are absent
+            return test
+    try:
+        return datasets.load(name, data_dir=data_dir)
+    except datasets.DatasetNotFoundError as absent:
+        use = "choosing the best weights" if config.train.keep_weights == "best" else "measuring"
+        logging.warning("%s. During training, %s on %s instead.", absent, use, tests[0].name)
+        return tests[0]
 
 
 def train_and_evaluate(
@@ -441,11 +457,17 @@ def finish(
         network = weights.load(path / "best.safetensors")
     images_dir = path / "images" if save_images else None
     result = evaluate.evaluate(network, data.tests, config.scale, images_dir, config.eval.metrics)
-    psnr = result["datasets"][data.validation]["mean"]["srcnn"]["psnr"]
+    measured = run.metrics.largest if config.train.keep_weights == "best" else run.metrics.last
+    bicubic = evaluate.mean_bicubic_psnr(data.validation_images, config.scale, config.data.colour)
+    result["validation"] = {
+        "dataset": data.validation,
+        "bicubic": bicubic,
+        "srcnn": measured["psnr"],
+    }
     how = {
         "trained_on": f"{data.training.name} {data.training.fingerprint}",
         "patches": str(config.train.steps * config.train.batch_size),
-        "result": f"{data.validation} x{config.scale} {psnr:.3f} dB",
+        "result": f"{data.validation} x{config.scale} {measured['psnr']:.3f} dB",
     }
     weights.save(path / "weights.safetensors", network, how)
     workdir.write_json(path / "eval.json", result)

@@ -170,7 +170,7 @@ class MetricWriter:
     Each line is {'step': n, name: number, ...}, measured after n updates.
 
     Attributes:
-      first, largest: the first and the largest value so far, by name.
+      first, last, largest: the first, the last and the largest value so far, by name.
     """
 
     def __init__(self, folder: pathlib.Path, step: int, writes: bool = True):
@@ -180,12 +180,13 @@ class MetricWriter:
           folder: the workdir.
           step: number of updates that were made before; 0 starts an empty file.
           writes: False for all processes except the first. They write no file, but they know
-            `first` and `largest`.
+            `first`, `last` and `largest`.
 
         Raises:
           ValueError: if a line cannot be read.
         """
         self.first: dict[str, float] = {}
+        self.last: dict[str, float] = {}
         self.largest: dict[str, float] = {}
         self._file: IO[str] | None = None
         path, partial = folder / "metrics.jsonl", folder / "metrics.jsonl.partial"
@@ -213,6 +214,7 @@ class MetricWriter:
         """Writes a line; also to TensorBoard, unless it holds only a loss."""
         for name, value in values.items():
             self.first.setdefault(name, value)
+            self.last[name] = value
             self.largest[name] = max(value, self.largest.get(name, value))
         if self._file is None:
             return

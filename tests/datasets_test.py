@@ -340,6 +340,36 @@ def test_unknown_name_lists_the_known_ones():
 # Folders of named datasets
 
 
+def test_no_training_set_has_held_out_images(world, tmp_path):
+    world.publish("bsds500_train", ["t10.jpg", "t2.bmp", "a.png"])
+    world.publish("held_out", ["t2.bmp"])
+    root = _root_with(world, "bsds500_train")
+    held_out = datasets.load("held_out", data_dir=root)  # in the folder of bsds500_train
+    assert [name for name, _ in held_out.images] == ["t2"]
+    training = datasets.load("bsds500_train", split="train", data_dir=root)
+    assert [name for name, _ in training.images] == ["a", "t10"]
+    assert training.source.endswith(" without 1 held-out images")
+    assert len(datasets.load("bsds500_train", data_dir=root).images) == 3
+    mine = _made(tmp_path / "mine")
+    shutil.copy(world.www / "t2.bmp", mine / "renamed.bmp")
+    with pytest.raises(ValueError, match="mine' has held-out images only"):
+        datasets.load(str(mine), split="train")
+    shutil.copy(world.www / "a.png", mine)
+    own = datasets.load(str(mine), split="train")
+    assert [name for name, _ in own.images] == ["a"]
+
+
+def test_several_training_sets_become_one(world):
+    world.publish("bsds500_train", ["t2.bmp"])
+    root = _root_with(world, "t91", "bsds500_train", "set5")
+    one, _ = datasets.load_all("t91, bsds500_train", ["set5"], data_dir=root)
+    assert one.name == "t91,bsds500_train"
+    names = ["t91/a", "t91/t2", "t91/t10", "bsds500_train/t2"]
+    assert [name for name, _ in one.images] == names
+    other, _ = datasets.load_all("bsds500_train,t91", ["set5"], data_dir=root)
+    assert other.fingerprint != one.fingerprint
+
+
 def test_partial_folder_is_an_error_and_no_fallback(world, tmp_path):
     _made(tmp_path / "root" / "t91")
     with pytest.raises(
@@ -366,10 +396,10 @@ def test_root_that_does_not_exist_is_an_error(offline, monkeypatch):
 
 @pytest.mark.parametrize("name", list(sources.NAMES))
 def test_real_datasets(name):
-    if not (SHARED / name).is_dir():
+    if not sources.folder(SHARED, name):
         pytest.skip(f"no folder {SHARED / name}; set SRCNN_DATA_DIR")
     dataset = datasets.load(name, data_dir=str(SHARED))
-    counts = {"t91": 91, "set5": 5, "set14": 14, "bsd100": 100, "urban100": 100}
+    counts = {"t91": 91, "set5": 5, "set14": 14, "bsd100": 100, "urban100": 100, "held_out": 50}
     assert len(dataset.images) == counts.get(name, 200)
     grey = [stem for stem, pixels in dataset.images if pixels.ndim == 2]
     assert grey == (["bridge"] if name == "set14" else [])
@@ -382,7 +412,10 @@ def test_table_is_whole():
     assert named - {"dataset"} == set(sources.NAMES)
     assert sources.digest("set5") == "35c868d292c07308"
     rows = {name: sources.rows(name) for name in sources.NAMES}
-    assert sum(map(len, rows.values())) == 710
+    assert len(rows["held_out"]) == 50
+    files_of = {name: {row.sha256 for row in rows[name]} for name in rows}
+    assert files_of["held_out"] < files_of["bsds500_train"]
+    assert sum(map(len, rows.values())) == 760
     assert all(len(row.sha256) == 64 and row.size > 0 for named in rows.values() for row in named)
 
 

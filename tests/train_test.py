@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from srcnn_jax import input_pipeline, runtime, train, train_step, weights
+from srcnn_jax import datasets, input_pipeline, runtime, train, train_step, weights
 from srcnn_jax.architecture import Architecture
 
 
@@ -164,6 +164,32 @@ def test_best_weights_are_kept(tiny_config, tmp_path):
     psnrs = [line["psnr"] for line in lines(tmp_path) if "psnr" in line]
     assert scores["mean"]["srcnn"]["psnr"] == pytest.approx(max(psnrs))
     assert max(psnrs) > psnrs[-1]
+
+
+def test_a_test_set_does_not_choose_the_best_weights(tiny_config, tmp_path, monkeypatch, caplog):
+    tiny_config.train.keep_weights, tiny_config.train.eval_dataset = "best", ""
+    assert datasets.validation_name(tiny_config) == "held_out"
+    loaded = []
+
+    def load(name, data_dir):
+        loaded.append(name)
+        if name == "held_out" and not data_dir:
+            raise datasets.DatasetNotFoundError("'held_out' cannot be found")
+        return datasets.Dataset("held_out", "a test", "0", "ycbcr", tests.images[:2])
+
+    _, (tests,) = datasets.load_all(None, [tiny_config.eval.datasets])
+    monkeypatch.setattr(datasets, "load", load)
+    assert train.load_data(tiny_config).validation == tests.name
+    assert "choosing the best weights on" in caplog.text
+    data = train.load_data(tiny_config, data_dir=str(tmp_path))
+    assert (data.validation, len(data.validation_images)) == ("held_out", 2)
+    assert loaded == ["held_out"] * 2
+    result = train.train_and_evaluate(tiny_config, str(tmp_path / "a"), data_dir=str(tmp_path))
+    assert result["validation"]["dataset"] == "held_out"
+    assert "held_out" not in result["datasets"]
+    assert result["validation"]["srcnn"] == max(
+        line["psnr"] for line in lines(tmp_path / "a") if "psnr" in line
+    )
 
 
 @pytest.mark.parametrize("colour", ["ycbcr", "rgb"])

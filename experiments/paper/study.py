@@ -62,6 +62,7 @@ class Result:
       folder: its workdir.
       scale: by how much the test images were enlarged.
       scores: by test set, the entry 'datasets' of its `eval.json`.
+      validation: the entry 'validation' of its `eval.json`: PSNR in training, and of what.
       seconds, patches: of its training and of what it started from, evaluation not counted.
       weights: number of weights of the network, without biases.
     """
@@ -69,6 +70,7 @@ class Result:
     folder: pathlib.Path
     scale: int
     scores: Mapping[str, Any]
+    validation: Mapping[str, Any]
     seconds: float
     patches: int
     weights: int
@@ -269,10 +271,20 @@ def read_result(folder: pathlib.Path) -> Result:
         folder=folder,
         scale=config["scale"],
         scores=evaluation["datasets"],
+        validation=evaluation.get("validation") or _validation(config, evaluation["datasets"]),
         seconds=_seconds(folder, config["train"]["batch_size"]),
         patches=config["train"]["steps"] * config["train"]["batch_size"],
         weights=create_architecture(config).weight_count,
     )
+
+
+def _validation(config: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry 'validation' of an earlier version's run, which has none in its `eval.json`."""
+    wanted = config["train"].get("eval_dataset")
+    dataset = wanted if wanted in scores else next(iter(scores))
+    mean = scores[dataset]["mean"]
+    psnr = {method: mean[method]["psnr"] for method in ("bicubic", "srcnn")}
+    return {"dataset": dataset, **psnr}
 
 
 def _seconds(folder: pathlib.Path, batch_size: int) -> float:

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--images",
         help="test sets whose images are shown, separated by commas; nothing for none; by default "
-        "the validation set of the runs that are named",
+        "the first test set of the runs that are named",
     )
     parser.add_argument(
         "--data_dir", default="", help="folder of the data sets, if it is not SRCNN_DATA_DIR"

@@ -145,7 +145,7 @@ def draw_all(runs: Sequence[FinishedRun], names: Mapping[str, str]) -> list[Char
             for label, frame in theirs.items():
                 points = list(zip(frame.patches, frame.psnr, strict=True))
                 lines.append(Curve(label, "paper", points))
-        bicubic = members[0].result.mean(dataset, "psnr", "bicubic")
+        bicubic = members[0].bicubic
         if lines and bicubic is not None:  # not infinite
             drawn.append(draw(f"{names[dataset]} x{scale}", lines, bicubic))
     return drawn

@@ -57,7 +57,7 @@ def viewers(
     chosen: Sequence[str] | None,
     data_dir: str = "",
 ) -> list[Viewer]:
-    """The test images of the chosen sets, by default of the validation sets.
+    """The test images of the chosen sets, by default of the first of each run.
 
     Runs that were tested on the same images share a viewer.
 
@@ -75,7 +75,7 @@ def viewers(
 
     groups: dict[tuple[str, str, int, str], list[FinishedRun]] = {}
     for run in runs:
-        for dataset in [run.validation] if chosen is None else chosen:
+        for dataset in list(run.result.scores)[:1] if chosen is None else chosen:
             if dataset not in run.result.scores:
                 raise ValueError(
                     f"{run.folder} was not tested on {dataset!r}: choose --images from "
@@ -137,13 +137,13 @@ def create_page(
     Args:
       named: runs that were asked for by name.
       sweeps: sweeps, each with its runs.
-      chosen: test sets whose images are shown; if None, the validation sets of the `named` runs.
+      chosen: test sets whose images are shown; if None, the first of each of the `named` runs.
       data_dir: as `viewers`.
     """
     by_folder = {run.folder: run for run in [*named, *(run for _, each in sweeps for run in each)]}
     runs = list(by_folder.values())
     folders = [*by_folder, *(sweep.folder for sweep, _ in sweeps)]
-    tests = [name for run in runs for name in run.result.scores]
+    tests = [name for run in runs for name in (*run.result.scores, run.validation)]
     names = tables.labels(dict.fromkeys(folders + tests))
     shown = viewers(named if chosen is None else runs, names, chosen, data_dir)
     script, style = ((FOLDER / f"page.{kind}").read_text("utf-8") for kind in ("js", "css"))

@@ -32,7 +32,8 @@ class FinishedRun:
       data_dir: the folder of the data sets, if the config has it; runs of today have a flag.
       data: (where from, fingerprint) of the training set, the first, and of the test sets.
       notes: (name, text), what else `run.json` says.
-      validation: the name of the test set on which training measured PSNR.
+      validation: the name of the data set on which training measured PSNR.
+      bicubic: PSNR of bicubic interpolation on it, in dB.
       psnr, psnr_valid: (patches, dB) on it, of the shaved image and of its valid region.
       network: the trained network.
     """
@@ -44,6 +45,7 @@ class FinishedRun:
     data: Mapping[str, tuple[str, str]]
     notes: Sequence[tuple[str, str]]
     validation: str
+    bicubic: float | None
     psnr: Sequence[tuple[int, float]]
     psnr_valid: Sequence[tuple[int, float]]
     network: weights.Network
@@ -100,7 +102,7 @@ def read_run(folder: pathlib.Path) -> FinishedRun:
     config, notes = (workdir.read_json(folder / name) for name in FILES[:2])
     try:
         result = study.read_result(folder)
-        wanted, batch = config["train"]["eval_dataset"], config["train"]["batch_size"]
+        batch = config["train"]["batch_size"]
         lines = workdir.read_metrics(folder)
         curves = {
             name: [
@@ -122,7 +124,8 @@ def read_run(folder: pathlib.Path) -> FinishedRun:
                 ("devices", ", ".join(notes["devices"])),
                 ("versions", ", ".join(map(" ".join, notes.get("versions", {}).items()))),
             ],
-            validation=wanted if wanted in result.scores else next(iter(result.scores)),
+            validation=result.validation["dataset"],
+            bicubic=result.validation["bicubic"],
             psnr=curves["psnr"],
             psnr_valid=curves["psnr_valid"],
             network=network,

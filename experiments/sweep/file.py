@@ -35,6 +35,7 @@ import optuna
 
 from experiments.runner import load_config, run_file, text
 from srcnn_jax import config_fields
+from srcnn_jax.datasets import HELD_OUT, dataset_names, validation_name
 
 NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH", "START")
 PREVIEWS = 20  # points of a search that are checked, and shown by --dry_run
@@ -93,7 +94,7 @@ class Sweep:
 
     def title(self) -> str:
         """What is maximised, as tables and plots say it."""
-        name = pathlib.Path(self.dataset or self.config.train.eval_dataset).name
+        name = pathlib.Path(self.dataset or validation_name(self.config)).name
         return f"{self.metric.upper()} on {name}"
 
 
@@ -105,6 +106,19 @@ def read_sweep(path: pathlib.Path) -> Sweep:
     except (ValueError, FileNotFoundError) as error:
         raise SweepError(f"{path}: {error}") from error
     return sweep
+
+
+def measure_on_held_out(sweep: Sweep) -> Sweep:
+    """The sweep with `held_out` as the validation set, if that is a test set: for pruning.
+
+    What chooses must not be what is reported.
+    """
+    if validation_name(sweep.config) not in dataset_names(sweep.config.eval.datasets):
+        return sweep
+    change = {"train.eval_dataset": HELD_OUT}
+    return dataclasses.replace(
+        sweep, config=set_fields(sweep.config, change), fixed={**sweep.fixed, **change}
+    )
 
 
 def _read(path: pathlib.Path) -> Sweep:

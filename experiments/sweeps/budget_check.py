@@ -13,11 +13,11 @@ CONFIG = "configs/default.py:x3"
 FIELDS = {
     "train.steps": 3_000,
     "train.eval_every": 1_000,
-    "train.eval_dataset": "bsds500_train",
-    "eval.datasets": "bsds500_train,set5,set14",
+    "train.eval_dataset": "held_out",
+    "eval.datasets": "held_out,set5,set14",
     "eval.metrics": "psnr",
 }
-METRIC = "bsds500_train/psnr"
+METRIC = "held_out/psnr"
 SEEDS = 3
 GRID = {
     "model.kernel_sizes,model.features": [

@@ -12,13 +12,24 @@ import os
 import pathlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from srcnn_jax.datasets import files, prepared, sample, sources
 
-__all__ = ["Dataset", "DatasetNotFoundError", "load", "load_all"]
+__all__ = [
+    "HELD_OUT",
+    "Dataset",
+    "DatasetNotFoundError",
+    "dataset_names",
+    "load",
+    "load_all",
+    "validation_name",
+]
+
+HELD_OUT = "held_out"  # the data set that chooses, and that no network is trained on
 
 
 class DatasetNotFoundError(FileNotFoundError):
@@ -53,15 +64,15 @@ def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Data
     Args:
       name: a name of `sources.NAMES`, 'sample', or a path to a folder of images. A name has
         priority over a folder of the same name in the working directory; './set5' is the folder.
-      split: 'train' or 'test', one of the two disjoint halves of 'sample'. Other data sets ignore
-        it.
+      split: 'train' or 'test'. They are the two disjoint halves of 'sample'. For other data sets
+        'train' means all images but those of 'held_out', which no network is trained on.
       data_dir: root of the folders of named data sets; None for SRCNN_DATA_DIR, if that is set.
 
     Raises:
       DatasetNotFoundError: the named data set cannot be found or downloaded.
       FileNotFoundError: a path, `data_dir` or a file of a data set's folder does not exist.
       ValueError: the name or split is unknown, a file is damaged or is not the published one, a
-        download failed half-way, or the prepared copy cannot be written.
+        download failed half-way, the prepared copy cannot be written, or 'train' has no images.
     """
     if split not in ("train", "test"):
         raise ValueError(f"unknown split {split!r}: use 'train' or 'test'")
@@ -70,8 +81,22 @@ def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Data
 
 
 def dataset_names(text: str) -> list[str]:
-    """Splits `config.eval.datasets`: names or paths of test sets, separated by commas."""
+    """Splits `config.data.train` or `config.eval.datasets`: names or paths between commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def validation_name(config: Any) -> str:
+    """Returns the name or path of the data set on which PSNR is measured during training.
+
+    It is `train.eval_dataset`, or the first test set if that is ''. If `train.keep_weights` is
+    'best', what chooses must not be what is reported: `HELD_OUT` takes the place of a test set.
+
+    Args:
+      config: as `configs/default.py`, or the dict that `config.json` holds.
+    """
+    tests = dataset_names(config["eval"]["datasets"])
+    name = config["train"]["eval_dataset"] or tests[0]
+    return HELD_OUT if config["train"]["keep_weights"] == "best" and name in tests else name
 
 
 def load_all(
@@ -88,7 +113,8 @@ def load_all(
     sets, so that a run never mixes named and sample data. Test sets given as paths stay.
 
     Args:
-      train: training set as in `load`; None or '' for an evaluation.
+      train: one or several training sets as in `load`, separated by commas, which become one;
+        None or '' for an evaluation.
       tests: test sets as in `load`.
       data_dir: as in `load`.
       allow_sample: False makes an absent set an error.
@@ -98,9 +124,10 @@ def load_all(
 
     Raises:
       DatasetNotFoundError: a named data set is absent and `sample` may not replace it.
-      FileNotFoundError, ValueError: as in `load`.
+      FileNotFoundError, ValueError: as in `load`, or training sets of different luminance.
     """
-    for name in [train, *tests] if train else tests:
+    parts = dataset_names(train or "")
+    for name in [*parts, *tests]:
         _check_name(name)
     dead_hosts: dict[str, str] = {}
 
@@ -110,9 +137,9 @@ def load_all(
     def sample_tests() -> list[Dataset]:
         return [get("sample"), *(get(name) for name in tests if _is_path(name))]
 
-    if train:
+    if parts:
         try:
-            trained = get(train, "train")
+            trained = _together([get(name, "train") for name in parts])
         except DatasetNotFoundError as absent:
             if not allow_sample:
                 raise
@@ -133,6 +160,26 @@ def load_all(
         raise absences[0]
     logging.warning("%s. Testing on sample photographs instead.", absences[0])
     return None, sample_tests()
+
+
+def _together(parts: Sequence[Dataset]) -> Dataset:
+    """Makes one training set of several."""
+    if len(parts) == 1:
+        return parts[0]
+    names = ",".join(part.name for part in parts)
+    if len({part.luminance for part in parts}) > 1:
+        kinds = ", ".join(f"{part.name} {part.luminance}" for part in parts)
+        raise ValueError(f"training sets {names!r} do not have the same luminance: {kinds}")
+    lines = "".join(f"{part.name}\t{part.fingerprint}\n" for part in parts)
+    return Dataset(
+        name=names,
+        source=", ".join(part.source for part in parts),
+        fingerprint=hashlib.sha256(lines.encode()).hexdigest(),
+        luminance=parts[0].luminance,
+        images=tuple(
+            (f"{part.name}/{name}", pixels) for part in parts for name, pixels in part.images
+        ),
+    )
 
 
 def _is_path(name: str) -> bool:
@@ -160,23 +207,22 @@ def _check_name(name: str) -> None:
 def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str]) -> Dataset:
     """Loads a data set from the first source that has it; `name` must have been checked."""
     if name == "sample":
-        return _dataset(name, "scikit-image sample photographs", sample.read(split))
+        return _dataset(name, split, "scikit-image sample photographs", sample.read(split))
     if _is_path(name):
-        return _dataset(name, f"folder {_path(name)}", files.read_folder(_path(name)))
+        return _dataset(name, split, f"folder {_path(name)}", files.read_folder(_path(name)))
 
     root = data_dir or os.environ.get("SRCNN_DATA_DIR")
     if root:
         if not _path(root).is_dir():
             setting = "data_dir" if data_dir else "SRCNN_DATA_DIR"
             raise FileNotFoundError(f"{setting} {root!r} is not a folder: correct or unset it")
-        if (_path(root) / name).is_dir():
+        if folder := sources.folder(_path(root), name):
             # Hashing and decoding take much less than a second, so no prepared copy is made.
-            found = sources.read_folder(_path(root) / name, name)
-            return _dataset(name, f"folder {_path(root) / name}", found)
+            return _dataset(name, split, f"folder {folder}", sources.read_folder(folder, name))
 
     copy = prepared.directory(name)
     if copy.is_dir():
-        return _dataset(name, f"prepared copy {copy}", prepared.read(name))
+        return _dataset(name, split, f"prepared copy {copy}", prepared.read(name))
 
     url = sources.rows(name)[0].url
     if reason := prepared.unreachable(url, dead_hosts):
@@ -187,10 +233,21 @@ def _load(name: str, split: str, data_dir: str | None, dead_hosts: dict[str, str
             f"files in {name}/, or connect to the network"
         )
     prepared.prepare(name)
-    return _dataset(name, "download", prepared.read(name))
+    return _dataset(name, split, "download", prepared.read(name))
 
 
-def _dataset(name: str, source: str, found: list[files.ImageFile]) -> Dataset:
+def _dataset(name: str, split: str, source: str, found: list[files.ImageFile]) -> Dataset:
+    if split == "train":
+        held_out = sources.held_out()
+        left = [file for file in found if file.sha256 not in held_out]
+        if len(left) < len(found):
+            source += f" without {len(found) - len(left)} held-out images"
+        if not left:
+            raise ValueError(
+                f"training set {name!r} has held-out images only, which choose and are never "
+                "trained on: name another data.train"
+            )
+        found = left
     found = sorted(found, key=lambda file: files.natural_key(file.name))
     lines = "".join(f"{file.name}\t{file.sha256}\n" for file in found)
     shared = Counter(pathlib.PurePath(file.name).stem for file in found)

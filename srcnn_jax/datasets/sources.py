@@ -15,6 +15,9 @@ from srcnn_jax.datasets import files
 
 TABLE = pathlib.Path(__file__).with_name("sources.tsv")
 
+# A data set whose files are some of another's may lie in the folder of that.
+FOLDERS = {"held_out": "bsds500_train"}
+
 # Version of the prepared copies. Increase it when the decoding or the stored features change.
 VERSION = "1.0.0"
 
@@ -54,6 +57,17 @@ def rows(name: str) -> list[Row]:
             for line in csv.DictReader(table, delimiter="\t")
             if line["dataset"] == name
         ]
+
+
+def held_out() -> frozenset[str]:
+    """The sha256 of the files of `held_out`, which are left out of every training set."""
+    return frozenset(row.sha256 for row in rows("held_out"))
+
+
+def folder(root: pathlib.Path, name: str) -> pathlib.Path | None:
+    """Returns the folder under `root` that has the files of a named data set; None if none has."""
+    found = (root / each for each in (name, FOLDERS.get(name)) if each and (root / each).is_dir())
+    return next(found, None)
 
 
 def digest(name: str) -> str:

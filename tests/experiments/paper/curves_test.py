@@ -64,7 +64,7 @@ def test_pictures_and_table_of_the_curves(tmp_path, monkeypatch, capsys):
 
     def result(name, seed):
         folder = finished_with_curve(tmp_path / f"{name}_{seed}", looks)
-        return study.Result(folder, 3, {}, seconds=60.0, patches=25_600, weights=8032)
+        return study.Result(folder, 3, {}, {}, seconds=60.0, patches=25_600, weights=8032)
 
     results = {name: [result(name, seed) for seed in (0, 1)] for name in curves.EXPERIMENTS}
     monkeypatch.setattr(study, "options", lambda _: arguments(tmp_path, budget="short", seeds=2))

@@ -29,7 +29,9 @@ def finished(folder: pathlib.Path, psnr: float, kernel_sizes=(9, 1, 5), features
     scores = {
         name: {"images": images.get(name, []), "mean": both} for name in ("set5", "set14", "bsd200")
     }
-    (folder / "eval.json").write_text(json.dumps({"scale": 3, "datasets": scores}))
+    validation = {"dataset": "set5", "bicubic": 30.0, "srcnn": psnr}
+    result = {"scale": 3, "datasets": scores, "validation": validation}
+    (folder / "eval.json").write_text(json.dumps(result))
     config = {
         "scale": 3,
         "model": {"kernel_sizes": kernel_sizes, "features": features, "padding": "same"},

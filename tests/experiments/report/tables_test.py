@@ -9,7 +9,7 @@ def result(dataset: str, psnr: float | None) -> study.Result:
     both = {"bicubic": {"psnr": 30.0, "ssim": 0.8}, "srcnn": {"psnr": psnr, "ssim": 0.90906}}
     images = [{"name": f"{name}_GT", **both} for name in paper.SRCNN_915_T91["set5", 3]]
     scores = {dataset: {"images": images, "mean": both}}
-    return study.Result(None, 3, scores, seconds=1.0, patches=64, weights=8032)
+    return study.Result(None, 3, scores, {}, seconds=1.0, patches=64, weights=8032)
 
 
 def test_scores_beside_the_papers():

@@ -149,6 +149,17 @@ def test_random_points_are_always_the_same(tmp_path):
         file._read(write(tmp_path, few))
 
 
+def test_pruning_is_by_held_out_photographs(tmp_path):
+    sweep = file._read(write(tmp_path, GRID))
+    assert sweep.title() == "PSNR on set5"
+    pruned = file.measure_on_held_out(sweep)
+    assert pruned.title() == "PSNR on held_out"
+    assert pruned.fixed == {**sweep.fixed, "train.eval_dataset": "held_out"}
+    own = write(tmp_path, GRID.replace("FIELDS = {", 'FIELDS = {"train.eval_dataset": ".",'))
+    own = file._read(own)
+    assert file.measure_on_held_out(own) is own
+
+
 def test_a_field_that_holds_a_dict_is_replaced_as_a_whole():
     config = ml_collections.ConfigDict({"optimizer": {"options": {"momentum": 0.9}, "rate": 1.0}})
     changed = file.set_fields(config, {"optimizer.options": {"b1": 0.8}})
