@@ -12,7 +12,7 @@ import numpy as np
 from srcnn_jax import colour as colours
 from srcnn_jax import image, metrics, workdir
 from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
-from srcnn_jax.predict import predict
+from srcnn_jax.predict import predict, predict_self_ensemble
 from srcnn_jax.weights import Network
 
 
@@ -135,6 +135,7 @@ def run(
     data_dir: str | None = None,
     allow_sample: bool = True,
     save_images: bool = False,
+    self_ensemble: bool = False,
 ) -> dict[str, Any]:
     """Scores a network, or the images of another program, on the test sets of a config.
 
@@ -145,6 +146,7 @@ def run(
       outputs: `folder` of `evaluate_outputs`.
       data_dir, allow_sample: as `datasets.load_all`.
       save_images: whether the enlarged test images are also written.
+      self_ensemble: as `evaluate`.
 
     Returns:
       The result of `evaluate` or `evaluate_outputs`, which is also in `eval.json`.
@@ -164,7 +166,8 @@ def run(
     )
     if network is not None:
         images = path / "images" if save_images else None
-        result = evaluate(network, tests, config.scale, images, config.eval.metrics)
+        names = config.eval.metrics
+        result = evaluate(network, tests, config.scale, images, names, self_ensemble)
     else:
         assert outputs is not None
         result = evaluate_outputs(outputs, tests, config.scale, config.eval.metrics)
@@ -179,6 +182,7 @@ def evaluate(
     scale: int,
     images_dir: pathlib.Path | None = None,
     metric_names: str = "psnr,ssim",
+    self_ensemble: bool = False,
 ) -> dict[str, Any]:
     """Scores a network and bicubic interpolation on test sets.
 
@@ -188,18 +192,21 @@ def evaluate(
       scale: factor of the enlargement.
       images_dir: folder for the enlarged images as PNG; None to write no images.
       metric_names: as `metrics.by_name`.
+      self_ensemble: whether an image is restored by `predict_self_ensemble`.
 
     Returns:
-      {'scale': ..., 'datasets': {name: {'source', 'fingerprint', 'images': [{'name', 'bicubic':
-      {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...}, 'srcnn': {...}}}}}, with
-      the metrics of `metric_names`.
+      {'scale': ..., 'self_ensemble': ..., 'datasets': {name: {'source', 'fingerprint', 'images':
+      [{'name', 'bicubic': {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...},
+      'srcnn': {...}}}}}, with the metrics of `metric_names`.
 
     Raises:
       ValueError: if a metric is unknown, or an image is too small for one.
     """
 
+    restored = predict_self_ensemble if self_ensemble else predict
+
     def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
-        planes = predict(network, test.enlarged)
+        planes = restored(network, test.enlarged)
         if images_dir:
             _write_images(
                 images_dir / pathlib.Path(dataset.name).resolve().name,
@@ -210,7 +217,8 @@ def evaluate(
             )
         return "srcnn", to_luminance(planes, network.colour, test.luminance)
 
-    return _score_all(datasets, scale, network.colour, restore, metric_names)
+    result = _score_all(datasets, scale, network.colour, restore, metric_names)
+    return {"scale": scale, "self_ensemble": self_ensemble, **result}
 
 
 def evaluate_outputs(
@@ -248,7 +256,7 @@ def evaluate_outputs(
         return "outputs", image.luminance(pixels, test.luminance)
 
     outputs: dict[str, dict[str, np.ndarray]] = {}
-    return _score_all(datasets, scale, "y", read, metric_names)
+    return {"scale": scale, **_score_all(datasets, scale, "y", read, metric_names)}
 
 
 def _score_all(
@@ -287,7 +295,7 @@ def _score_all(
                 if kind != "name"
             },
         }
-    return {"scale": scale, "datasets": results}
+    return {"datasets": results}
 
 
 def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> dict[str, np.ndarray]:

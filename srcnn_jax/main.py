@@ -36,6 +36,9 @@ flags.DEFINE_bool(
     "allow_sample", True, "Use sample photographs if the data sets cannot be found or downloaded."
 )
 flags.DEFINE_bool("save_images", False, "Write the enlarged test images to the workdir, as PNG.")
+flags.DEFINE_bool(
+    "self_ensemble", False, "With --mode=eval: mean over eight flips and rotations of an image."
+)
 flags.DEFINE_string("outputs", None, "With --mode=score: folder of the images that are scored.")
 flags.DEFINE_string("coordinator", None, "host:port of process 0, if the launcher does not set it.")
 flags.DEFINE_integer("num_processes", None, "Processes of this job; 1: alone, in any launcher.")
@@ -143,6 +146,8 @@ def run(config) -> None:
         raise ValueError("--mode=score needs --outputs=FOLDER of images to score, not --weights")
     if FLAGS.mode != "score" and FLAGS.outputs:
         raise ValueError(f"--outputs={FLAGS.outputs} goes with --mode=score")
+    if FLAGS.mode != "eval" and FLAGS.self_ensemble:
+        raise ValueError("--self_ensemble goes with --mode=eval")
     name = config.name if is_training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
     network = weights.load(FLAGS.weights) if FLAGS.weights else None
@@ -160,7 +165,8 @@ def run(config) -> None:
                 f"x{config.scale}",
                 file=sys.stderr,
             )
-        result = evaluate.run(config, folder, network, outputs=FLAGS.outputs, **where)
+        how = {"outputs": FLAGS.outputs, "self_ensemble": FLAGS.self_ensemble}
+        result = evaluate.run(config, folder, network, **how, **where)
     if parallel.is_main_process():
         print(paper.format_table(result))
 

@@ -31,6 +31,9 @@ OVERLAPS = ("band", "average")
 # `restore(first, rows)` returns restored rows, float32 (h, W, C). `rows` holds enlarged rows,
 # float32 (h, W, C) on the scale 0..1, from row `first` of the enlarged picture on.
 Restore = Callable[[int, np.ndarray], np.ndarray]
+# `method(network, height, width)` returns, for an enlarged picture of that size, the extra rows
+# that a band needs on each side, and how to restore it.
+Method = Callable[["Network", int, int], tuple[int, Restore]]
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image)
 
@@ -43,6 +46,7 @@ def upscale(
     weights: "Network | str | os.PathLike | None" = None,
     *,
     overlap: str = "band",
+    self_ensemble: bool = False,
 ) -> Picture:
     """Enlarges a picture by a whole number.
 
@@ -56,6 +60,8 @@ def upscale(
       scale: factor of the enlargement, 2 or more.
       weights: the network, its file or its workdir; None for the bundled one (scales 2, 3, 4).
       overlap: 'band', or 'average' for the mean over overlapping patches, each restored by itself.
+      self_ensemble: whether the result is the mean over eight flips and rotations, which takes
+        eight times as long; with overlap 'band'.
 
     Returns:
       The enlarged picture, scale * H by scale * W pixels: an array with the axes and dtype of
@@ -67,10 +73,20 @@ def upscale(
     """
     if overlap not in OVERLAPS:
         raise ValueError(f"overlap is one of {OVERLAPS}, not {overlap!r}")
+    by = _method(overlap, self_ensemble)
     network = _network(weights, scale)
     if isinstance(picture, np.ndarray):
-        return _enlarge(picture, scale, network, overlap)
-    return _enlarge_image(pictures.prepare(picture, scale), scale, network, overlap)
+        return _enlarge(picture, scale, network, by)
+    return _enlarge_image(pictures.prepare(picture, scale), scale, network, by)
+
+
+def _method(overlap: str, self_ensemble: bool) -> Method:
+    """Returns the function that restores an enlarged picture; raises as `upscale`."""
+    if overlap == "band":
+        return functools.partial(_by_bands, self_ensemble=self_ensemble)
+    if self_ensemble:
+        raise ValueError(f"a self-ensemble goes with overlap 'band', not {overlap!r}")
+    return _by_patches
 
 
 def _network(weights: "Network | str | os.PathLike | None", scale: int) -> "Network":
@@ -89,16 +105,14 @@ def _network(weights: "Network | str | os.PathLike | None", scale: int) -> "Netw
     return network
 
 
-def _enlarge_image(
-    picture: Image.Image, scale: int, network: "Network", overlap: str
-) -> Image.Image:
+def _enlarge_image(picture: Image.Image, scale: int, network: "Network", by: Method) -> Image.Image:
     """`upscale` for a picture from `pictures.prepare`."""
-    result = Image.fromarray(_enlarge(np.asarray(picture), scale, network, overlap))
+    result = Image.fromarray(_enlarge(np.asarray(picture), scale, network, by))
     result.info = picture.info
     return result
 
 
-def _enlarge(pixels: np.ndarray, scale: int, network: "Network", overlap: str) -> np.ndarray:
+def _enlarge(pixels: np.ndarray, scale: int, network: "Network", by: Method) -> np.ndarray:
     """`upscale` for arrays."""
     white = _check_pixels(pixels)
     planes = pixels.reshape(*pixels.shape[:2], -1)  # (H, W, C)
@@ -106,7 +120,6 @@ def _enlarge(pixels: np.ndarray, scale: int, network: "Network", overlap: str) -
     if planes.shape[2] > channels:
         planes = _fill_transparent(planes)
     height, width = scale * planes.shape[0], scale * planes.shape[1]
-    by = _by_patches if overlap == "average" else _by_bands
     beyond, restore = by(network, height, width)
     bands = -(-height // max(BAND_PIXELS // width, beyond, 1))
     rows = -(-height // bands)
@@ -178,15 +191,18 @@ def _restore(
     return colour.to_rgb(network(colour.select_planes(bicubic, ycbcr, kind)), kind, ycbcr)
 
 
-def _by_bands(network: "Network", height: int, width: int) -> tuple[int, Restore]:
+def _by_bands(
+    network: "Network", height: int, width: int, self_ensemble: bool
+) -> tuple[int, Restore]:
     """Returns the number of extra rows that a band needs on each side, and the function for it.
 
     The function treats the ends of its rows as the picture's borders. If they are not, the rows
     near them are wrong. These are all extra rows, which the caller removes.
     """
-    from srcnn_jax.predict import predict
+    from srcnn_jax.predict import predict, predict_self_ensemble
 
-    return network.architecture.receptive_field_radius, lambda first, rows: predict(network, rows)
+    restore = predict_self_ensemble if self_ensemble else predict
+    return network.architecture.receptive_field_radius, lambda first, rows: restore(network, rows)
 
 
 def _by_patches(network: "Network", height: int, width: int) -> tuple[int, Restore]:
@@ -266,10 +282,10 @@ def _output_paths(inputs: Sequence[Path], output: Path | None, scale: int) -> li
     return paths
 
 
-def _upscale_file(source: Path, target: Path, scale: int, network: "Network", overlap: str) -> str:
+def _upscale_file(source: Path, target: Path, scale: int, network: "Network", by: Method) -> str:
     """Enlarges one file; returns the sizes before and after."""
     picture = pictures.fit(pictures.prepare(pictures.read(source), scale), target)
-    result = _enlarge_image(picture, scale, network, overlap)
+    result = _enlarge_image(picture, scale, network, by)
     pictures.write(result, target)
     return "{}x{} -> {}x{}".format(*picture.size, *result.size)
 
@@ -295,12 +311,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="band",
         help="average: mean over overlapping patches, slower (default: %(default)s)",
     )
+    parser.add_argument(
+        "--self_ensemble",
+        action="store_true",
+        help="mean over eight flips and rotations: a little better, eight times as long",
+    )
     args = parser.parse_args(arguments)
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
     Image.MAX_IMAGE_PIXELS = None  # pictures.read has a higher limit; photographs exceed Pillow's
 
     try:
         targets = _output_paths(args.pictures, args.output, args.scale)
+        by = _method(args.overlap, args.self_ensemble)
         network = _network(args.weights, args.scale)
     except (ValueError, OSError) as error:
         return _complain(str(error))
@@ -312,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for source, target in zip(args.pictures, targets, strict=True):
         start = time.perf_counter()
         try:
-            sizes = _upscale_file(source, target, args.scale, network, args.overlap)
+            sizes = _upscale_file(source, target, args.scale, network, by)
             print(f"{target}: {sizes}, {time.perf_counter() - start:.1f} s ({name})")
         except (ValueError, OSError, MemoryError) as error:
             status = _complain(f"{source}: {error or type(error).__name__}")

@@ -8,7 +8,7 @@ import pytest
 from reference import whole
 
 from srcnn_jax.architecture import Architecture
-from srcnn_jax.predict import predict
+from srcnn_jax.predict import predict, predict_self_ensemble
 from srcnn_jax.weights import Network
 
 COLOUR = {1: "y", 3: "rgb"}
@@ -76,6 +76,21 @@ def test_the_last_block_may_begin_beyond_the_image(kernel_sizes):
 @pytest.mark.parametrize("form", ["batch_last", "channels_last"])
 def test_more_columns_than_a_tile(form):
     _check(_weights((3, 1, 3), (4, 3), "same"), _image((6, 300, 1)), form=form)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_self_ensemble(padding):
+    weights, image = _weights((5, 3, 3), (4, 3), padding), _image((23, 17, 1))
+    views = [(turns, flip) for turns in range(4) for flip in (False, True)]
+    expected = []
+    for turns, flip in views:
+        view = np.rot90(image[::-1] if flip else image, turns)
+        back = np.rot90(whole(weights, np.ascontiguousarray(view)), -turns)
+        expected.append(back[::-1] if flip else back)
+    assert np.ptp(expected, axis=0).max() > 0.1  # the eight differ
+    result = predict_self_ensemble(weights, image)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, np.mean(expected, axis=0), atol=2e-6)
 
 
 def test_does_not_clip():

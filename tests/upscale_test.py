@@ -203,25 +203,41 @@ def test_options_refused():
         upscale.upscale(pixels, 1, IDENTITY)
     with pytest.raises(ValueError, match="not 'blend'"):
         upscale.upscale(pixels, 2, IDENTITY, overlap="blend")
+    with pytest.raises(ValueError, match="goes with overlap 'band', not 'average'"):
+        upscale.upscale(pixels, 2, IDENTITY, overlap="average", self_ensemble=True)
 
 
 # --- bands and patches ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("overlap", upscale.OVERLAPS)
+@pytest.mark.parametrize(
+    "how", [*({"overlap": each} for each in upscale.OVERLAPS), {"self_ensemble": True}]
+)
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_bands_do_not_change_the_result(padding, overlap, monkeypatch):
+def test_bands_do_not_change_the_result(padding, how, monkeypatch):
     weights = _network(padding)
     pixels = _random((61, 13, 4))
-    whole = upscale.upscale(pixels, 3, weights, overlap=overlap)
+    whole = upscale.upscale(pixels, 3, weights, **how)
     calls = []
     rows = image.enlarge_rows
     monkeypatch.setattr(image, "enlarge_rows", lambda *a: calls.append(a) or rows(*a))
     for band_rows in (1, 50):
         monkeypatch.setattr(upscale, "BAND_PIXELS", band_rows * 39)
-        banded = upscale.upscale(pixels, 3, weights, overlap=overlap)
+        banded = upscale.upscale(pixels, 3, weights, **how)
         np.testing.assert_allclose(banded, whole, atol=1e-6)
     assert len(calls) > 5
+
+
+def test_self_ensemble_is_the_mean_over_flips_and_rotations():
+    pixels, weights = _random((12, 10)), _network()
+    turned = (np.rot90(view, turns) for view in (pixels, pixels.T) for turns in range(4))
+    results = [upscale.upscale(each, 3, weights) for each in turned]
+    back = [np.rot90(result, -index % 4) for index, result in enumerate(results)]
+    mean = np.mean([*back[:4], *(each.T for each in back[4:])], axis=0)
+    result = upscale.upscale(pixels, 3, weights, self_ensemble=True)
+    assert np.abs(result - results[0]).max() > 0.01
+    unclipped = (mean > 0.05) & (mean < 0.95)
+    np.testing.assert_allclose(result[unclipped], mean[unclipped], atol=0.02)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "same,valid,valid"])
