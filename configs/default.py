@@ -95,7 +95,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     optimizer.name = "sgd"  # any optimiser of optax
     # The optimiser's arguments, without the learning rate.
     optimizer.options = ml_collections.ConfigDict({"momentum": 0.9})
-    optimizer.learning_rate = 1e-3  # peak of the schedule
+    # Peak of the schedule. None: min(0.09 / sqrt(weights), 0.001) * (1000 / steps) ** 0.25, a rule
+    # for every shape and length of the preconditioned sgd (srcnn_jax/optimizer.py).
+    optimizer.learning_rate = ml_collections.config_dict.placeholder(float)
     optimizer.rate_unit = "mse"  # the loss that the rate is for: 'mse', or Caffe's 'euclidean'
     optimizer.schedule = "cosine"  # 'cosine' (down to zero) or 'constant'
     optimizer.warmup_steps = 200  # steps of linear rise from zero, at most half of all steps

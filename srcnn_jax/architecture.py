@@ -96,6 +96,15 @@ class Architecture:
         return self.weight_count
 
 
+def context_of(config: Any) -> int:
+    """Returns the pixels around a patch that a config's training extracts with it.
+
+    They are for networks whose layers are all 'same'. The others get patches alone.
+    """
+    arch = create_architecture(config)
+    return arch.receptive_field_radius if config["data"]["context"] and not arch.margin else 0
+
+
 def create_architecture(config: Any) -> Architecture:
     """Returns the architecture that a config's `model` and `data.colour` describe.
 

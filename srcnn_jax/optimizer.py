@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,15 +15,55 @@ from srcnn_jax import preconditioner
 
 SCHEDULES = ("cosine", "constant")
 RATE_UNITS = ("mse", "euclidean")
+UPDATE_NORM = 0.09  # norm of an update of all weights, before momentum, in 1,000 steps or fewer
+MAX_RATE = 1e-3  # of networks of fewer than 8,000 weights
+
+
+def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -> float:
+    """Returns `config.learning_rate`, or the rate of the rule if that is None.
+
+    The rule is for preconditioned gradients, which have a root mean square of 1. An update of all
+    weights then has the norm sqrt(weights) times the rate, and what a network bears is about the
+    same norm for every shape. Longer trainings want a lower rate, because more of the noise of the
+    batches has to be averaged out. Both were measured (experiments/results/recipe.md).
+
+    Args:
+      config: `config.optimizer`.
+      steps: steps of the whole training.
+      weights: number of weights of the network, without biases.
+
+    Raises:
+      ValueError: if the rate is not a positive number, or None without a rule for it, or optax has
+        no such optimiser.
+    """
+    rate = config.learning_rate
+    if rate is None:
+        _find(config.name)
+        if config.name != "sgd" or not config.precondition:
+            raise ValueError(
+                "optimizer.learning_rate is None, and its rule is for the preconditioned sgd, not "
+                f"for {config.name!r} with precondition={config.precondition}: set "
+                "--config.optimizer.learning_rate=1e-3, or another"
+            )
+        rate = min(UPDATE_NORM / math.sqrt(weights), MAX_RATE)
+        return rate * (1000 / max(steps, 1000)) ** 0.25
+    if not 0 < rate < math.inf:
+        raise ValueError(f"optimizer.learning_rate is above 0, not {rate}")
+    return rate
 
 
 def create_schedule(
-    config: ml_collections.ConfigDict, steps: int, label_values: int
+    config: ml_collections.ConfigDict,
+    rate: float | jax.Array,
+    steps: int,
+    label_values: int,
 ) -> optax.Schedule:
     """Returns the learning rate over steps, for the mean squared error per value.
 
     Args:
       config: `config.optimizer`.
+      rate: peak of the schedule, from `learning_rate`. It may be traced, so that networks with
+        different rates share one program.
       steps: steps of the whole training.
       label_values: numbers in one label (pixels times channels). They convert a rate for Caffe's
         EuclideanLoss, which is half the sum of squares over a label, averaged over the batch.
@@ -34,11 +75,9 @@ def create_schedule(
         raise ValueError(f"optimizer.schedule is one of {SCHEDULES}, not {config.schedule!r}")
     if config.rate_unit not in RATE_UNITS:
         raise ValueError(f"optimizer.rate_unit is one of {RATE_UNITS}, not {config.rate_unit!r}")
-    if not 0 <= config.learning_rate < math.inf:
-        raise ValueError(f"optimizer.learning_rate is 0 or more, not {config.learning_rate}")
     if config.warmup_steps < 0:
         raise ValueError(f"optimizer.warmup_steps is 0 or more, not {config.warmup_steps}")
-    peak = config.learning_rate * (label_values / 2 if config.rate_unit == "euclidean" else 1.0)
+    peak = rate * (label_values / 2 if config.rate_unit == "euclidean" else 1.0)
     warmup = min(config.warmup_steps, steps // 2)
     decay = (
         optax.schedules.constant_schedule(peak)
@@ -53,25 +92,23 @@ def create_schedule(
 
 def create_optimizer(
     config: ml_collections.ConfigDict,
+    rate: float | jax.Array,
     steps: int,
     label_values: int,
     params: Any,
-    factor: float | jax.Array = 1.0,
 ) -> optax.GradientTransformation:
     """Returns the optimiser: preconditioner, any optax optimiser by name, rates by label.
 
     Args:
-      config, steps, label_values: as `create_schedule`.
+      config, rate, steps, label_values: as `create_schedule`.
       params: {'conv1': {'kernel': ..., 'bias': ...}, ...}, of any shapes.
-      factor: a scalar factor on the learning rate. It may be traced, so that networks with
-        different rates share one program.
 
     Raises:
       ValueError: if optax has no such optimiser or option, a value of the schedule or of the
         preconditioner is out of its range, or a parameter has no rate.
     """
-    schedule = create_schedule(config, steps, label_values)
-    optimizer = _create_optax(config, lambda step: factor * schedule(step), params)
+    schedule = create_schedule(config, rate, steps, label_values)
+    optimizer = _create_optax(config, schedule, params)
     multipliers = rates_by_label(params, config.rates)
     by_label = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers))
     if not config.precondition:
@@ -79,15 +116,19 @@ def create_optimizer(
     return optax.chain(_create_preconditioner(config.preconditioner, steps), optimizer, by_label)
 
 
+def _find(name: str) -> Callable[..., optax.GradientTransformation]:
+    """Returns optax's function of that name."""
+    make = getattr(optax, name, None)
+    if not callable(make):
+        raise ValueError(f"optimizer.name {name!r} is not an optimiser of optax, such as 'sgd'")
+    return make
+
+
 def _create_optax(
     config: ml_collections.ConfigDict, schedule: optax.Schedule, params: Any
 ) -> optax.GradientTransformation:
     """Returns optax's optimiser `name` with `options`; raises as `create_optimizer`."""
-    make = getattr(optax, config.name, None)
-    if not callable(make):
-        raise ValueError(
-            f"optimizer.name {config.name!r} is not an optimiser of optax, such as 'sgd'"
-        )
+    make = _find(config.name)
     options = config.options.to_dict()
     known = list(inspect.signature(make).parameters)[1:]  # the first is the learning rate
     if unknown := options.keys() - set(known):

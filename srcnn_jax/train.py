@@ -523,6 +523,6 @@ def _describe(
     )
     _say(
         f"optimiser {how}{config.optimizer.name}({options}), "
-        f"{config.optimizer.schedule} {config.optimizer.learning_rate:g} "
+        f"{config.optimizer.schedule} {train_step.learning_rate(config):.3g} "
         f"({config.optimizer.rate_unit}), times {', '.join(labels)}"
     )

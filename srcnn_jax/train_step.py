@@ -11,7 +11,7 @@ import optax
 from flax.training.train_state import TrainState
 
 from srcnn_jax import input_pipeline, models, optimizer, parallel
-from srcnn_jax.architecture import create_architecture
+from srcnn_jax.architecture import context_of, create_architecture
 from srcnn_jax.runtime import largest_divisor
 from srcnn_jax.weights import Network
 
@@ -135,15 +135,16 @@ def label_values(config: ml_collections.ConfigDict) -> int:
     return (config.data.patch_size - 2 * margin) ** 2 * len(loss_channels(config))
 
 
-def context_of(config: ml_collections.ConfigDict) -> int:
-    """Pixels around a patch that are extracted with it."""
-    arch = create_architecture(config)
-    return arch.receptive_field_radius if config.data.context and not arch.margin else 0
+def learning_rate(config: ml_collections.ConfigDict) -> float:
+    """`optimizer.learning_rate` of a config."""
+    weights = create_architecture(config).weight_count
+    return optimizer.learning_rate(config.optimizer, config.train.steps, weights)
 
 
 def create_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
     """`optimizer.create_schedule` of a config."""
-    return optimizer.create_schedule(config.optimizer, config.train.steps, label_values(config))
+    rate, steps = learning_rate(config), config.train.steps
+    return optimizer.create_schedule(config.optimizer, rate, steps, label_values(config))
 
 
 def create_train_state(
@@ -177,7 +178,11 @@ def create_train_state(
             )
         params = jax.tree.map(jnp.asarray, dict(initial.params))
     tx = optimizer.create_optimizer(
-        config.optimizer, config.train.steps, label_values(config), params
+        config.optimizer,
+        learning_rate(config),
+        config.train.steps,
+        label_values(config),
+        params,
     )
     create = functools.partial(TrainState.create, apply_fn=model.apply, tx=tx)
     return jax.jit(lambda params: create(params=params))(params)
@@ -274,10 +279,11 @@ def create_batches(
       {'input', 'label'} of shape (devices, k seeds, n / devices, H, W, C), and pixels and extract
       are None. A step of 9-1-5 on two cores then takes 2 % longer.
     """
-    sizes = {"patch_size": config.data.patch_size, "context": context_of(config)}
+    patch_size, context = config.data.patch_size, context_of(config)
     positions = input_pipeline.patch_positions(
         source,
-        **sizes,
+        patch_size=patch_size,
+        context=context,
         stride=config.data.stride,
         augment=config.data.augment,
         batch_size=config.train.batch_size,
@@ -288,7 +294,8 @@ def create_batches(
     )
     extract = functools.partial(
         input_pipeline.extract_patches,
-        **sizes,
+        patch_size=patch_size,
+        context=context,
         margin=create_architecture(config).margin,
     )
     if input_pipeline.fit_on_devices(source, devices):

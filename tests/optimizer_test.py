@@ -23,10 +23,10 @@ def create_params(rng, kernel_sizes=(3, 1, 3), widths=(1, 4, 3, 1)):
 def test_paper_rates_in_the_scale_of_a_mean():
     """1e-4 for Caffe's EuclideanLoss is 0.022 for a mean over 21x21 pixels (PROTOCOL: 220.5)."""
     config = default.get_config("x3,paper").optimizer
-    schedule = optimizer.create_schedule(config, steps=1000, label_values=21 * 21)
+    schedule = optimizer.create_schedule(config, 1e-4, steps=1000, label_values=21 * 21)
     assert schedule(0) == schedule(999) == pytest.approx(0.02205)
     params = create_params(np.random.default_rng(0))
-    tx = optimizer.create_optimizer(config, 1000, 21 * 21, params)
+    tx = optimizer.create_optimizer(config, config.learning_rate, 1000, 21 * 21, params)
     updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
     for layer, kind, rate in [
         ("conv1", "kernel", 0.02205), ("conv2", "kernel", 0.02205), ("conv3", "kernel", 0.002205),
@@ -37,10 +37,27 @@ def test_paper_rates_in_the_scale_of_a_mean():
 
 def test_cosine_with_warm_up():
     config = default.get_config("x3").optimizer
-    schedule = optimizer.create_schedule(config, steps=1000, label_values=1)
+    schedule = optimizer.create_schedule(config, 0.01, steps=1000, label_values=1)
     assert schedule(0) == 0
-    assert schedule(config.warmup_steps) == pytest.approx(config.learning_rate)
+    assert schedule(config.warmup_steps) == pytest.approx(0.01)
     assert schedule(1000) == pytest.approx(0)
+
+
+def test_the_rule_of_the_rate():
+    """One norm of an update for every shape, and less in longer trainings."""
+    config = default.get_config("x3").optimizer
+    assert optimizer.learning_rate(config, 1000, 8_032) == pytest.approx(1.00e-3, rel=0.01)
+    assert optimizer.learning_rate(config, 10, 8_032) == pytest.approx(1.00e-3, rel=0.01)
+    assert optimizer.learning_rate(config, 1000, 166) == 1e-3
+    assert optimizer.learning_rate(config, 1000, 4 * 8_032) == pytest.approx(5.02e-4, rel=0.01)
+    assert optimizer.learning_rate(config, 16_000, 8_032) == pytest.approx(5.02e-4, rel=0.01)
+    config.learning_rate = 3e-4
+    assert optimizer.learning_rate(config, 16_000, 8_032) == 3e-4
+    config.learning_rate, config.precondition = None, False
+    with pytest.raises(
+        ValueError, match=r"learning_rate is None, and its rule is for .*precondition=False"
+    ):
+        optimizer.learning_rate(config, 1000, 8_032)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"])
@@ -48,7 +65,7 @@ def test_any_optimiser_of_optax(name):
     config = default.get_config("x3").optimizer
     config.name, config.options, config.precondition = name, ml_collections.ConfigDict(), False
     params = create_params(np.random.default_rng(0))
-    tx = optimizer.create_optimizer(config, 100, 1, params)
+    tx = optimizer.create_optimizer(config, 1e-3, 100, 1, params)
     state = tx.init(params)
     for _ in range(2):  # the first rate of the warm-up is zero
         updates, state = tx.update(params, state, params)
@@ -88,7 +105,7 @@ def test_wrong_settings(field, value, words):
     config[field] = ml_collections.ConfigDict(value) if isinstance(value, dict) else value
     params = create_params(np.random.default_rng(0))
     with pytest.raises(ValueError, match=words):
-        optimizer.create_optimizer(config, 100, 1, params)
+        optimizer.create_optimizer(config, 1e-3, 100, 1, params)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +124,7 @@ def test_wrong_settings_of_the_preconditioner(field, value, words):
     config.preconditioner[field] = value
     params = create_params(np.random.default_rng(0))
     with pytest.raises(ValueError, match=f"optimizer.preconditioner.{words}"):
-        optimizer.create_optimizer(config, 100, 1, params)
+        optimizer.create_optimizer(config, 1e-3, 100, 1, params)
 
 
 def test_lists_from_json_are_taken_for_tuples():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from srcnn_jax import train, train_step
-from srcnn_jax.architecture import create_architecture
+from srcnn_jax.architecture import context_of, create_architecture
 
 
 def make_batch(rng, config, n=16):
@@ -94,10 +94,10 @@ def test_a_step_on_a_cpu_is_so_many_matrix_products(words, products):
     from configs import default
 
     config = default.get_config(words)
-    config.optimizer.precondition = False
+    config.optimizer.precondition, config.optimizer.learning_rate = False, 1e-3
     state = train_step.create_train_state(config)
     patch, margin = config.data.patch_size, create_architecture(config).margin
-    windows = np.zeros((2, *2 * [patch + 2 * train_step.context_of(config)], 1), np.float32)
+    windows = np.zeros((2, *2 * [patch + 2 * context_of(config)], 1), np.float32)
     batch = {
         "input": windows,
         "label": np.zeros((2, *2 * [patch - 2 * margin], 1), np.float32),

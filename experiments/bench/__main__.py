@@ -1,7 +1,7 @@
 """How fast it is, beside whatever peers are installed (requirements-bench.txt), interleaved.
 
-    python -m experiments.bench train|ensemble|predict|pipeline|startup [--rounds=N] [--output=FILE]
-    python -m experiments.bench train|ensemble|predict --gpu
+    python -m experiments.bench train|vmap|predict|pipeline|startup [--rounds=N] [--output=FILE]
+    python -m experiments.bench train|vmap|predict --gpu
 
 `compare.py` says how the contestants take turns, and what the tables have. With --gpu, ours and
 PyTorch are on one GPU, the first, and so is the matrix product, of the same precision. Without, all
@@ -17,7 +17,7 @@ from experiments.bench import pipeline, predict, startup, train
 
 BENCHMARKS = {
     "train": train.benchmark_training,
-    "ensemble": train.benchmark_ensemble,
+    "vmap": train.benchmark_vmap,
     "predict": predict.benchmark_prediction,
     "pipeline": pipeline.benchmark_pipeline,
     "startup": startup.benchmark_startup,
@@ -28,13 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
-    parser.add_argument("--gpu", action="store_true", help="train, ensemble, predict on the GPU")
+    parser.add_argument("--gpu", action="store_true", help="train, vmap, predict on the GPU")
     parser.add_argument("--output", type=pathlib.Path, help="JSON file to write, with all times")
     args = parser.parse_args()
     if args.rounds < 2:
         parser.error(f"--rounds is at least 2, for a spread, not {args.rounds}")
     if args.gpu and args.benchmark in ("pipeline", "startup"):
-        parser.error(f"--gpu is for train, ensemble and predict, not for {args.benchmark}")
+        parser.error(f"--gpu is for train, vmap and predict, not for {args.benchmark}")
     if args.gpu and not runner.list_gpus():
         parser.error("--gpu needs an NVIDIA GPU, and `nvidia-smi -L` lists none")
     results = BENCHMARKS[args.benchmark](args.rounds, args.gpu)

@@ -22,6 +22,7 @@ from typing import Any
 
 from configs import default
 from experiments import machine, runner
+from srcnn_jax.architecture import context_of
 
 # PyTorch takes a third longer with the allocator's default habit of giving memory back at once.
 TUNED = {
@@ -192,6 +193,7 @@ def case_of(words: str) -> dict[str, Any]:
         "features": config.model.features,
         "padding": config.model.padding,
         "patch_size": config.data.patch_size,
+        "context": context_of(config),
         "batch_size": config.train.batch_size,
     }
 

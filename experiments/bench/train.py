@@ -21,7 +21,7 @@ from experiments.bench.compare import (
 )
 
 GPU_BATCHES = (128, 1024, 4096)
-ENSEMBLES = (1, 4, 16, 64)  # networks at once
+AT_ONCE = (1, 4, 16, 64)  # networks at once
 
 
 def training_flop(case: Mapping[str, Any]) -> float:
@@ -30,8 +30,9 @@ def training_flop(case: Mapping[str, Any]) -> float:
     Each layer has its forward pass and two products back, but the first has one: its input needs
     no gradient.
     """
-    side = case["patch_size"]
-    first, *others = layer_flop(case, case["padding"], side, side)
+    side = case["patch_size"] + 2 * case["context"]
+    padding = "valid" if case["context"] else case["padding"]
+    first, *others = layer_flop(case, padding, side, side)
     return case["batch_size"] * (2 * first + 3 * sum(others))
 
 
@@ -46,18 +47,25 @@ def benchmark_training(rounds: int, gpu: bool) -> list[dict[str, Any]]:
 
 
 def _create_on_cpu():
-    """The paper's 128 patches of 33 x 33, valid, and the default's 64 of 45 x 45, same."""
-    for network, recipe in itertools.product(NETWORKS, (",paper", "")):
-        case = case_of(f"x3,{network}{recipe}")
+    """The paper's patches, valid; plain zero padding; and the default's windows, with masks."""
+    plain = {"patch_size": 45, "context": 0}  # as many pixels as the default computes
+    recipes: list[tuple[str, dict[str, int]]] = [(",paper", {}), ("", plain), ("", {})]
+    for network, (words, change) in itertools.product(NETWORKS, recipes):
+        case = {**case_of(f"x3,{network}{words}"), **change}
         contestants = {
             "ours, SGD": Contestant("train_ours", {**case, "precondition": False}, CPU),
             "ours, preconditioned": Contestant("train_ours", {**case, "precondition": True}, CPU),
             "PyTorch, tuned": Contestant("train_torch", {**case, "compile": False}, TUNED),
             "PyTorch, compiled, tuned": Contestant("train_torch", {**case, "compile": True}, TUNED),
         }
-        sizes = f"{case['batch_size']} patches of {case['patch_size']}"
-        title = f"training step, {name_of(case)}, {case['padding']}, {sizes}"
+        title = f"training step, {name_of(case)}, {case['padding']}, {_sizes(case)}"
         yield Competition(title, contestants, 20, training_flop(case))
+
+
+def _sizes(case: Mapping[str, Any]) -> str:
+    """'64 patches of 41 with 6 pixels around'."""
+    around = f" with {case['context']} pixels around" if case["context"] else ""
+    return f"{case['batch_size']} patches of {case['patch_size']}{around}"
 
 
 def _create_on_gpu(network: str) -> list[Competition]:
@@ -96,18 +104,17 @@ def _create_on_gpu(network: str) -> list[Competition]:
     return competitions
 
 
-def benchmark_ensemble(rounds: int, gpu: bool) -> list[dict[str, Any]]:
+def benchmark_vmap(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     """Networks that train at once by `vmap`, beside one on all devices; as Markdown too."""
     case = case_of("x3") | {"precondition": True, "gpu": gpu}
     case["steps_per_dispatch"] = 50 if gpu else 5
     where = on_gpu() if gpu else CPU
     contestants = {"ours, one by one, all devices": Contestant("train_ours", case, where)}
-    for networks in ENSEMBLES:
-        contestant = Contestant("train_ensemble", {**case, "networks": networks}, where)
+    for networks in AT_ONCE:
+        contestant = Contestant("train_at_once", {**case, "networks": networks}, where)
         contestants[f"ours, {networks} at once, one device"] = contestant
-    sizes = f"{case['batch_size']} patches of {case['patch_size']}"
     competition = Competition(
-        title=f"a network's training step, {name_of(case)}, {case['padding']}, {sizes}",
+        title=f"a network's training step, {name_of(case)}, {case['padding']}, {_sizes(case)}",
         contestants=contestants,
         units=3200 if gpu else 320,
         flop=training_flop(case),

@@ -65,11 +65,11 @@ def train_ours(arguments: dict[str, Any]) -> Work:
     return work
 
 
-def train_ensemble(arguments: dict[str, Any]) -> Work:
+def train_at_once(arguments: dict[str, Any]) -> Work:
     """Several networks at once on one device, each with its seed; a unit is a step of one."""
     import jax
 
-    from experiments.sweep.vmap import ensemble
+    from experiments.sweep.vmap import training
     from srcnn_jax import parallel, runtime, train
 
     runtime.cache_compilations()
@@ -78,8 +78,8 @@ def train_ensemble(arguments: dict[str, Any]) -> Work:
         config.seed = seed
     device = jax.local_devices()[0]
     source = train.load_data(configs[0]).source
-    run, batches = ensemble.create_steps(configs, source, device, range(10**9))
-    states = parallel.replicate(ensemble.create_states(configs), [device])
+    run, batches = training.create_steps(configs, source, device, range(10**9))
+    states = parallel.replicate(training.create_states(configs), [device])
 
     def work(count: int) -> None:
         nonlocal states
@@ -99,6 +99,7 @@ def _config(arguments: dict[str, Any]):
             "model.kernel_sizes": tuple(arguments["kernel_sizes"]),
             "model.features": tuple(arguments["features"]),
             "data.patch_size": arguments["patch_size"],
+            "data.context": arguments["context"] > 0,
             "train.batch_size": arguments["batch_size"],
             "optimizer.precondition": arguments["precondition"],
             "optimizer.learning_rate": 1e-4,
@@ -117,7 +118,7 @@ def train_torch(arguments: dict[str, Any]) -> Work:
     torch.manual_seed(0)
     network = _torch_network(arguments).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9)
-    side = arguments["patch_size"]
+    side = arguments["patch_size"] + 2 * arguments["context"]
     x = torch.rand(arguments["batch_size"], 1, side, side).to(memory_format=torch.channels_last)
     y = torch.rand_like(network(x).detach())
 
@@ -143,7 +144,7 @@ def train_torch_gpu(arguments: dict[str, Any]) -> Work:
     torch.manual_seed(0)
     network = _torch_network(arguments).to("cuda", memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, fused=True)
-    side = arguments["patch_size"]
+    side = arguments["patch_size"] + 2 * arguments["context"]
     x = torch.rand(arguments["batch_size"], 1, side, side, device="cuda")
     x = x.to(memory_format=torch.channels_last)
     y = torch.rand_like(network(x).detach())
@@ -194,14 +195,33 @@ def _torch_network(arguments: dict[str, Any]):
 
     first, middle, last = arguments["kernel_sizes"]
     n1, n2 = arguments["features"]
-    padding = "same" if arguments["padding"] == "same" else 0
-    return nn.Sequential(
-        nn.Conv2d(1, n1, first, padding=padding),
-        nn.ReLU(),
-        nn.Conv2d(n1, n2, middle, padding=padding),
-        nn.ReLU(),
-        nn.Conv2d(n2, 1, last, padding=padding),
-    )
+    padding = "same" if arguments["padding"] == "same" and not arguments.get("context") else 0
+    layers = [nn.Conv2d(1, n1, first, padding=padding), nn.ReLU()]
+    layers += [nn.Conv2d(n1, n2, middle, padding=padding), nn.ReLU()]
+    layers += [nn.Conv2d(n2, 1, last, padding=padding)]
+    if arguments.get("context"):
+        _mask(layers, arguments)
+    return nn.Sequential(*layers)
+
+
+def _mask(layers: list, arguments: dict[str, Any]) -> None:
+    """Puts the masks of windows into a network, as `srcnn_jax.models.SRCNN` has them."""
+    import torch
+    from torch import nn
+
+    class Mask(nn.Module):
+        def __init__(self, side: int):
+            super().__init__()
+            self.register_buffer("inside", torch.ones(arguments["batch_size"], 1, side, side))
+
+        def forward(self, x):
+            return x * self.inside
+
+    side = arguments["patch_size"] + 2 * arguments["context"]
+    for index in (1, 3):
+        side -= arguments["kernel_sizes"][index // 2] - 1
+        if arguments["kernel_sizes"][index // 2 + 1] > 1:
+            layers[index] = nn.Sequential(layers[index], Mask(side))
 
 
 def predict_ours(arguments: dict[str, Any]) -> Work:

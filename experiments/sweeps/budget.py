@@ -8,11 +8,13 @@ The choice is made on held-out photographs: no network is trained on them, and n
 """
 
 from configs import default
+from srcnn_jax import optimizer
 from srcnn_jax.architecture import Architecture, create_architecture
 
 CONFIG = "configs/default.py:x3"
+steps = 3_000
 FIELDS = {
-    "train.steps": 3_000,
+    "train.steps": steps,
     "train.eval_every": 1_000,
     "train.eval_dataset": "held_out",
     "eval.datasets": "held_out,set5",
@@ -27,7 +29,7 @@ n1, n2 = config.model.features
 START = [
     {
         **{"f1": f1, "f2": f2, "f3": f3, "n2/n1": n2 / n1},
-        "rate": config.optimizer.learning_rate,
+        "rate": 1.0,
         "patch size": config.data.patch_size,
     },
 ]
@@ -42,12 +44,13 @@ def space(trial):
         trial.suggest_int("f3", 3, 13, step=2),
     )
     ratio = trial.suggest_categorical("n2/n1", (0.25, 0.5, 1.0, 2.0))
-    rate = trial.suggest_float("rate", 3e-4, 3e-3, log=True)
+    rate = trial.suggest_float("rate", 0.25, 4.0, log=True)  # times the rule's
     patch_size = trial.suggest_int("patch size", 25, 65, step=4)
+    features = widest(kernel_sizes, ratio)
     return {
         "model.kernel_sizes": kernel_sizes,
-        "model.features": widest(kernel_sizes, ratio),
-        "optimizer.learning_rate": float(f"{rate:.2g}"),
+        "model.features": features,
+        "optimizer.learning_rate": float(f"{rate * ruled_rate(kernel_sizes, features):.2g}"),
         "data.patch_size": patch_size,
         "train.batch_size": batch_size(patch_size),
     }
@@ -56,6 +59,11 @@ def space(trial):
 def batch_size(patch_size):
     """A multiple of four patches with about the pixels of a default batch."""
     return 4 * round(config.train.batch_size / 4 * (config.data.patch_size / patch_size) ** 2)
+
+
+def ruled_rate(kernel_sizes, features):
+    """The learning rate of the default recipe."""
+    return optimizer.learning_rate(config.optimizer, steps, cost(kernel_sizes, features))
 
 
 def widest(kernel_sizes, ratio):

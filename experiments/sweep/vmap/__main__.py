@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import jax  # after the flags: these take a while
 
     from experiments.sweep.file import read_sweep
-    from experiments.sweep.vmap import ensemble
+    from experiments.sweep.vmap import training
     from srcnn_jax import main, runtime, train
 
     runtime.cache_compilations()
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if jax.default_backend() == "cpu":
             print("on a CPU, networks train faster one by one: experiments/results/bench/vmap.md")
             return
-        ensemble.train_all(sweep, args.workdir, args.networks, main.run_notes(), args.data_dir)
+        training.train_all(sweep, args.workdir, args.networks, main.run_notes(), args.data_dir)
     except train.Interrupted as stop:
         print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
         sys.exit(128 + stop.signum)

@@ -20,6 +20,7 @@ from srcnn_jax.train_step import (
     create_batches,
     create_train_state,
     label_values,
+    learning_rate,
     microbatch_count,
     to_arrays,
     train_steps,
@@ -74,11 +75,10 @@ def create_steps(
       `run(states, batch) -> (states, losses)` with states as from `stack`, which it uses up, and
       losses (networks, k); and the batches, on the device.
     """
-    config = configs[0].copy_and_resolve_references()
+    config = configs[0]
     if len({shape(each) for each in configs}) > 1:
         raise ValueError("networks that train at once differ in seed and learning rate only")
-    rates = jnp.array([each.optimizer.learning_rate for each in configs])
-    config.optimizer.learning_rate = 1.0  # the schedule is proportional to it
+    rates = jnp.array([learning_rate(each) for each in configs])
     seeds = list(dict.fromkeys(each.seed for each in configs))
     which = np.array([seeds.index(each.seed) for each in configs])
     model = models.create_model(config)
@@ -87,10 +87,10 @@ def create_steps(
     def train_one(state, rate, batches, pixels):
         tx = optimizer.create_optimizer(
             config.optimizer,
+            rate,
             config.train.steps,
             label_values(config),
             state["params"],
-            factor=rate,
         )
         new, losses = train_steps(
             TrainState(apply_fn=model.apply, tx=tx, **state),

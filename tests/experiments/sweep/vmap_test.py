@@ -13,7 +13,7 @@ import pytest
 
 from experiments import runner
 from experiments.sweep import file, trials, worker
-from experiments.sweep.vmap import ensemble
+from experiments.sweep.vmap import training
 from srcnn_jax import (
     config_fields,
     input_pipeline,
@@ -59,7 +59,7 @@ def create_run(configs):
     source = train.load_data(configs[0]).source
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(input_pipeline, "MAX_DEVICE_BYTES", 0)
-        return ensemble.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
+        return training.create_steps(configs, source, jax.local_devices()[0], range(0))[0]
 
 
 @pytest.mark.parametrize("precondition", [False, True])
@@ -73,7 +73,7 @@ def test_at_once_as_one_by_one(configs, precondition):
 
     for config in configs:
         config.optimizer.precondition = precondition
-    states, single = ensemble.create_states(configs), [*map(train_step.create_train_state, configs)]
+    states, single = training.create_states(configs), [*map(train_step.create_train_state, configs)]
     with jax.enable_x64(True):
         batch = wide(noise())
         states, losses = create_run(configs)(wide(states), batch)
@@ -87,7 +87,7 @@ def test_at_once_as_one_by_one(configs, precondition):
             np.testing.assert_allclose(losses[index], own_losses, rtol=1e-6)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-                ensemble.one_of(states, index)["params"],
+                training.one_of(states, index)["params"],
                 expected.params,
             )
 
@@ -97,8 +97,8 @@ def test_patches_of_the_host_are_each_network_s_own(configs, monkeypatch):
     source, cpu = train.load_data(configs[0]).source, jax.local_devices()[0]
 
     def losses():
-        run, batches = ensemble.create_steps(configs, source, cpu, range(STEPS))
-        return run(ensemble.create_states(configs), next(batches))[1]
+        run, batches = training.create_steps(configs, source, cpu, range(STEPS))
+        return run(training.create_states(configs), next(batches))[1]
 
     by_device = losses()
     monkeypatch.setattr(input_pipeline, "MAX_DEVICE_BYTES", 0)
@@ -107,7 +107,7 @@ def test_patches_of_the_host_are_each_network_s_own(configs, monkeypatch):
 
 def test_eigenvectors_are_computed_in_a_branch_only(configs, equations):
     """`lax.cond` on a count that every network has its own of would be a `select` of both."""
-    traced = jax.make_jaxpr(create_run(configs))(ensemble.create_states(configs), noise())
+    traced = jax.make_jaxpr(create_run(configs))(training.create_states(configs), noise())
     found = [above for each, above in equations(traced.jaxpr) if each.primitive.name == "eigh"]
     assert len(found) == 6  # a factor for each axis longer than 1 of three kernels
     assert all("cond" in above for above in found)
@@ -123,9 +123,8 @@ def test_the_rate_is_data_for_any_optimiser(name, options, tiny_config):
     settings.options = ml_collections.ConfigDict(options)
     params = {"conv1": {"kernel": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(2)}}
 
-    def updates(rate, factor):
-        settings.learning_rate = rate
-        made = optimizer.create_optimizer(settings, 10, 1, params, factor)
+    def updates(rate):
+        made = optimizer.create_optimizer(settings, rate, 10, 1, params)
         state = made.init(params)
         for _ in range(3):
             update, state = made.update(params, state, params)
@@ -133,8 +132,8 @@ def test_the_rate_is_data_for_any_optimiser(name, options, tiny_config):
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
-        jax.jit(lambda factor: updates(1.0, factor))(0.003),
-        jax.jit(lambda: updates(0.003, 1.0))(),
+        jax.jit(updates)(0.003),
+        jax.jit(lambda: updates(0.003))(),
     )
 
 
@@ -157,9 +156,9 @@ def test_runs_of_a_sweep(tiny_config, tmp_path, monkeypatch):
             runtime, "collect_signals", lambda: contextlib.nullcontext([signal.SIGTERM])
         )
         with pytest.raises(train.Interrupted, match="after step 5"):
-            ensemble.train_all(read, tmp_path, 4, {})
+            training.train_all(read, tmp_path, 4, {})
     train.train_and_evaluate(first.config, str(first.folder))
-    ensemble.train_all(read, tmp_path, 4, {})
+    training.train_all(read, tmp_path, 4, {})
     assert {folder.parent for folder in tmp_path.glob("trials/*/eval.json")} == {
         first.folder,
         second.folder,
