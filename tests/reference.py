@@ -6,6 +6,14 @@ from srcnn_jax import convolution
 from srcnn_jax.weights import Network
 
 
+def mirrored(network: Network, image: np.ndarray) -> np.ndarray:
+    """As `whole`, of an image that is mirrored beyond its border."""
+    radius = network.architecture.receptive_field_radius
+    around = (radius, radius)
+    extended = whole(network, np.pad(image, (around, around, (0, 0)), mode="reflect"))
+    return extended[radius:-radius, radius:-radius]
+
+
 def whole(network: Network, image: np.ndarray) -> np.ndarray:
     """The network on a whole (H, W, C) at once: each layer on its own input, padded with zeros or
     the nearest pixel, by XLA's own convolution."""
