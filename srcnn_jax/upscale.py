@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -45,6 +45,7 @@ def upscale(
     scale: int,
     weights: "Network | str | os.PathLike | None" = None,
     *,
+    network: str = "best",
     overlap: str = "band",
     self_ensemble: bool = False,
 ) -> Picture:
@@ -58,7 +59,8 @@ def upscale(
       picture: a PIL image of any mode, or an array (H, W), (H, W, 2) with alpha, (H, W, 3) RGB or
         (H, W, 4) RGBA of uint8, uint16 or float in 0..1.
       scale: factor of the enlargement, 2 or more.
-      weights: the network, its file or its workdir; None for the bundled one (scales 2, 3, 4).
+      weights: the network, its file or its workdir; None for a bundled one (scales 2, 3, 4).
+      network: the bundled network, as '915'; 'best' is the one with the highest PSNR.
       overlap: 'band', or 'average' for the mean over overlapping patches, each restored by itself.
       self_ensemble: whether the result is the mean over eight flips and rotations, which takes
         eight times as long; with overlap 'band'.
@@ -74,10 +76,10 @@ def upscale(
     if overlap not in OVERLAPS:
         raise ValueError(f"overlap is one of {OVERLAPS}, not {overlap!r}")
     by = _method(overlap, self_ensemble)
-    network = _network(weights, scale)
+    loaded = _network(weights, scale, network)
     if isinstance(picture, np.ndarray):
-        return _enlarge(picture, scale, network, by)
-    return _enlarge_image(pictures.prepare(picture, scale), scale, network, by)
+        return _enlarge(picture, scale, loaded, by)
+    return _enlarge_image(pictures.prepare(picture, scale), scale, loaded, by)
 
 
 def _method(overlap: str, self_ensemble: bool) -> Method:
@@ -89,14 +91,16 @@ def _method(overlap: str, self_ensemble: bool) -> Method:
     return _by_patches
 
 
-def _network(weights: "Network | str | os.PathLike | None", scale: int) -> "Network":
-    """Returns the network that `weights` names; raises as `upscale`."""
+def _network(
+    weights: "Network | str | os.PathLike | None", scale: int, name: str = "best"
+) -> "Network":
+    """Returns the network that `weights` or `name` names; raises as `upscale`."""
     if scale < 2:
         raise ValueError(f"the scale is a whole number from 2 up, not {scale}")
     from srcnn_jax import weights as weight_files
 
     if weights is None:
-        return weight_files.load_pretrained(scale)
+        return weight_files.load_pretrained(scale, name)
     if isinstance(weights, weight_files.Network):
         return weights
     network = weight_files.load(weights)
@@ -317,6 +321,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"file ({', '.join(pictures.MODES)}) or folder; "
         "default: NAME_xSCALE.png beside the input",
     )
+    parser.add_argument(
+        "--network",
+        default="best",
+        help="one of the networks of --list (default: the one with the highest PSNR)",
+    )
+    parser.add_argument(
+        "--list", action=_List, help="list the networks, with sizes and PSNR, and exit"
+    )
     parser.add_argument("--weights", type=Path, help="weight file, or workdir of a finished run")
     parser.add_argument(
         "--overlap",
@@ -336,13 +348,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         targets = _output_paths(args.pictures, args.output, args.scale)
         by = _method(args.overlap, args.self_ensemble)
-        network = _network(args.weights, args.scale)
+        network = _network(args.weights, args.scale, args.network)
     except (ValueError, OSError) as error:
         return _complain(str(error))
     from srcnn_jax import runtime
 
     runtime.start_alone()
-    name = args.weights.name if args.weights else f"srcnn_915_x{args.scale}.safetensors"
+    name = args.weights.name if args.weights else _name(args.scale, args.network)
     status = 0
     for source, target in zip(args.pictures, targets, strict=True):
         start = time.perf_counter()
@@ -354,6 +366,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return 130
     return status
+
+
+class _List(argparse.Action):
+    """Prints the list of networks, and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any):
+        super().__init__(option_strings, dest, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from srcnn_jax.weights import pretrained
+
+        print(pretrained.format_list())
+        parser.exit()
+
+
+def _name(scale: int, network: str) -> str:
+    """What a bundled network is called in the line that is printed: 'network 915, 9-1-5'."""
+    from srcnn_jax.weights import pretrained
+
+    card = pretrained.choose(scale, network)
+    return f"network {card.network}, {card.architecture.partition(',')[0]}"
 
 
 def _complain(what: str) -> int:

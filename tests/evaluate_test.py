@@ -8,6 +8,7 @@ from PIL import Image
 
 from srcnn_jax import datasets, evaluate, image, metrics, paper, weights, workdir
 from srcnn_jax.predict import predict
+from srcnn_jax.weights import pretrained
 
 IDENTITY = weights.Network(
     {
@@ -129,18 +130,20 @@ def test_the_authors_955_network_on_bsd200(data_dir, oracle_dir):
     assert np.mean([score["ssim"] for score in scores]) == pytest.approx(0.7971, abs=0.00005)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_bundled_networks_beat_the_papers(data_dir, scale):
-    bundled = weights.load_pretrained(scale)
-    assert (bundled.architecture.kernel_sizes, bundled.architecture.features) == (
-        (9, 1, 5),
-        (64, 32),
-    )
-    assert bundled.scale == scale
-    tests = [datasets.load("set5", data_dir=data_dir)]
-    mean = evaluate.evaluate(bundled, tests, scale)["datasets"]["set5"]["mean"]["srcnn"]
-    # 36.34, 32.39, 30.09 in the paper; the marks of our own default recipe
-    assert mean["psnr"] > {2: 36.65, 3: 32.65, 4: 30.35}[scale]
+@pytest.mark.parametrize("card", pretrained.read_cards(), ids=lambda card: card.file.stem)
+def test_the_bundled_networks_give_the_numbers_of_their_cards(data_dir, card):
+    network = weights.load(card.file)
+    assert network.scale == card.scale
+    arch = network.architecture
+    features = "-".join(map(str, arch.features))
+    assert (f"{arch}, {features}", arch.weight_count) == (card.architecture, card.weights)
+    tests = [datasets.load(name, data_dir=data_dir) for name in ("set5", "set14")]
+    for name, scores in evaluate.evaluate(network, tests, card.scale)["datasets"].items():
+        mean = scores["mean"]["srcnn"]
+        assert mean["psnr"] == pytest.approx(card.results[name]["psnr"], abs=0.005)
+        assert mean["ssim"] == pytest.approx(card.results[name]["ssim"], abs=0.0001)
+    paper = {2: 36.34, 3: 32.39, 4: 30.09}[card.scale]  # 9-1-5 on T91
+    assert card.psnr > paper + 0.25
 
 
 def test_scoring_the_outputs_of_others(tmp_path):

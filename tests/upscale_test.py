@@ -531,6 +531,20 @@ def test_mistakes_give_one_line_and_no_file(name, run, weight_file):
     assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
 
 
+def test_the_networks_are_listed_and_named(run):
+    command = [sys.executable, "-m", "srcnn_jax.upscale", "--list"]
+    listed = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    assert "\n915       x3    9-1-5, 64-32      8,032   " in listed.stdout
+    _rgb().save("a.png")
+    status, out, _ = run("a.png", "--network", "915", weights=None)
+    assert status == 0
+    assert out.endswith("(network 915, 9-1-5)\n")
+    status, _, err = run("a.png", "--network", "916", weights=None)
+    assert status == 1
+    assert "there is no network '916': choose best, 915" in err
+
+
 @pytest.mark.parametrize("scale", [0, 5])
 def test_scales_without_a_network(scale, run):
     _rgb().save("in.png")

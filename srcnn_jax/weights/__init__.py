@@ -11,9 +11,15 @@ import numpy as np
 
 from srcnn_jax.architecture import Architecture
 from srcnn_jax.colour import CHANNELS
-from srcnn_jax.weights import matlab, onnx_export, pytorch, pytorch_file, safetensors
+from srcnn_jax.weights import (
+    matlab,
+    onnx_export,
+    pretrained,
+    pytorch,
+    pytorch_file,
+    safetensors,
+)
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 _TORCH = (".pth", ".pt", ".pth.tar")
 
 
@@ -125,20 +131,9 @@ def load(path: str | os.PathLike) -> Network:
         raise ValueError(f"{path} is not a usable weight file: {reason}") from error
 
 
-def load_pretrained(scale: int) -> Network:
-    """Loads the 9-1-5 network for `scale` that is part of the package.
-
-    Raises:
-      ValueError: if there is none for this scale. The message names the scales.
-    """
-    path = PRETRAINED / f"srcnn_915_x{scale}.safetensors"
-    if not path.exists():
-        scales = sorted(file.stem.rpartition("x")[2] for file in PRETRAINED.glob("srcnn_915_x*"))
-        raise ValueError(
-            f"the bundled networks are for the scales {', '.join(scales)}, not {scale}; "
-            "name a network of your own as weights (--weights FILE)"
-        )
-    return load(path)
+def load_pretrained(scale: int, network: str = pretrained.BEST) -> Network:
+    """Loads a network for `scale` that is part of the package; raises as `pretrained.choose`."""
+    return load(pretrained.choose(scale, network).file)
 
 
 def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | None = None) -> None:

@@ -9,6 +9,7 @@ import scipy.io
 from made_weights import create
 
 from srcnn_jax import weights
+from srcnn_jax.weights import pretrained
 
 
 def test_safetensors_round_trip(tmp_path):
@@ -182,6 +183,17 @@ def test_nan_and_shapes_that_do_not_fit():
         weights.Network(create(channels=3), colour="y")
 
 
-def test_no_bundled_network_for_scale_5():
-    with pytest.raises(ValueError, match="not 5"):
+def test_bundled_networks_are_chosen_by_name():
+    with pytest.raises(ValueError, match="for the scales 2, 3, 4, not 5"):
         weights.load_pretrained(5)
+    with pytest.raises(ValueError, match="no network '9-1-5': choose best, 915"):
+        weights.load_pretrained(3, "9-1-5")
+    cards = pretrained.read_cards()
+    assert {card.file for card in cards} == set(pretrained.FOLDER.glob("*.safetensors"))
+    for scale in (2, 3, 4):
+        best = pretrained.choose(scale)
+        assert best.psnr == max(card.psnr for card in cards if card.scale == scale)
+        assert pretrained.choose(scale, best.network) == best
+    lines = pretrained.format_list().splitlines()
+    assert len(lines) == 1 + len(cards)
+    assert "9-1-5, 64-32" in lines[1]

@@ -1,0 +1,93 @@
+"""The networks that come with the project, and their cards (`pretrained/cards.json`)."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "pretrained"
+BEST = "best"  # stands for the network with the highest PSNR on Set5
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What is known of a network.
+
+    Attributes:
+      network: its name: '915' for the paper's 9-1-5.
+      scale: factor of the enlargement.
+      architecture: kernel sizes and filters, '9-1-5, 64-32'.
+      weights: number of weights without biases.
+      trained_on: the images.
+      recipe: the config, and what differs from it.
+      command: makes the network.
+      seconds: duration of the training.
+      device: where it was trained.
+      commit: version of the project that trained it.
+      seeds: number of seeds that were tried.
+      results: {test set: {metric: mean}}.
+    """
+
+    network: str
+    scale: int
+    architecture: str
+    weights: int
+    trained_on: str
+    recipe: str
+    command: str
+    seconds: int
+    device: str
+    commit: str
+    seeds: int
+    results: Mapping[str, Mapping[str, float]]
+
+    @property
+    def file(self) -> Path:
+        """The path of the weight file."""
+        return FOLDER / f"srcnn_{self.network}_x{self.scale}.safetensors"
+
+    @property
+    def psnr(self) -> float:
+        """Mean PSNR on Set5 in dB."""
+        return self.results["set5"]["psnr"]
+
+
+def read_cards() -> list[Card]:
+    """Reads the cards, in the order of networks and scales."""
+    return [Card(**card) for card in json.loads((FOLDER / "cards.json").read_text("utf-8"))]
+
+
+def choose(scale: int, network: str = BEST) -> Card:
+    """Returns the card of a network for a scale.
+
+    Raises:
+      ValueError: if there is no network of this name, or none for this scale. The message names
+        those that there are.
+    """
+    cards = read_cards()
+    names = sorted({card.network for card in cards})
+    if network not in (BEST, *names):
+        raise ValueError(f"there is no network {network!r}: choose {BEST}, {', '.join(names)}")
+    fitting = [card for card in cards if network in (BEST, card.network)]
+    at_scale = [card for card in fitting if card.scale == scale]
+    if not at_scale:
+        scales = ", ".join(map(str, sorted({card.scale for card in fitting})))
+        raise ValueError(
+            f"the bundled networks are for the scales {scales}, not {scale}; "
+            "name a network of your own as weights (--weights FILE)"
+        )
+    return max(at_scale, key=lambda card: card.psnr)
+
+
+def format_list() -> str:
+    """A table of the networks, for people: sizes, and PSNR in dB on Set5 and Set14."""
+    lines = [
+        f"{'network':9} {'scale':5} {'architecture':14} {'weights':>8} {'Set5':>7} {'Set14':>7}"
+    ]
+    for card in read_cards():
+        set14 = card.results["set14"]["psnr"]
+        lines.append(
+            f"{card.network:9} x{card.scale:<4} {card.architecture:14} {card.weights:8,} "
+            f"{card.psnr:7.2f} {set14:7.2f}"
+        )
+    return "\n".join(lines)
