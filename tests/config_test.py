@@ -10,7 +10,7 @@ from configs import default, keras_article, paper
 from srcnn_jax import train
 from srcnn_jax.architecture import create_architecture
 
-CONFIGS = ("default", "keras_article", "paper", "speedrun")
+CONFIGS = ("default", "keras_article", "networks", "paper", "speedrun")
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -61,7 +61,7 @@ def test_a_config_works_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [p for p in sys.path if pathlib.Path(p) != folder.parent])
     monkeypatch.setitem(sys.modules, "configs", None)
-    for name, arg in zip(CONFIGS, ("x3,paper", "x3", "x3", "best"), strict=True):
+    for name, arg in zip(CONFIGS, ("x3,paper", "x3", "955,x3", "x3", "best"), strict=True):
         config = runpy.run_path(str(folder / f"{name}.py"))["get_config"](arg)
         assert config.scale == 3
 
