@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from srcnn_jax import runtime
+
 
 def convert(
     source: str | os.PathLike,
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=int, help="scale that the network was trained for")
     parser.add_argument("--colour", help="channels of the network: y, ycbcr or rgb")
     options = parser.parse_args(arguments)
+    runtime.print_any_name()
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
     try:
         convert(**vars(options))

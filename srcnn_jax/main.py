@@ -15,7 +15,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from srcnn_jax import config_fields
+from srcnn_jax import config_fields, runtime
 
 FLAGS = flags.FLAGS
 
@@ -52,6 +52,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Reads the command line; a mistake in a flag or a config is one line, and exit code 2."""
+    runtime.print_any_name()
     try:
         rest = FLAGS(argv)
         if FLAGS.config is None:
@@ -105,7 +106,6 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no messages about absent accelerators
     # JAX reads XLA_FLAGS when it is imported.
     os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {os.environ.get('XLA_FLAGS', '')}"
-    from srcnn_jax import runtime
     from srcnn_jax.multihost import launch
 
     config = FLAGS.config

@@ -1,15 +1,18 @@
 """Picture files: reading, writing, Pillow's modes and the metadata that an output keeps."""
 
+import contextlib
 import io
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
+MAX_TEXT_BYTES = 2**26  # max bytes of a PNG's text and profile, uncompressed
 # The entries of `Image.info` that are kept, and their types. The types are checked, because the
 # text of a PNG can have any name.
 KEPT: dict[str, Any] = {
@@ -44,7 +47,7 @@ def read(path: Path) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError("there is no such file, or it is a folder")
     try:
-        with Image.open(path) as picture:
+        with raised_text_limits(), Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{picture.width}x{picture.height} pixels, limit {MAX_PIXELS}")
             frames = getattr(picture, "n_frames", 1)
@@ -56,6 +59,21 @@ def read(path: Path) -> Image.Image:
     if frames > 1 and picture.format != "MPO":  # a phone's MPO holds previews of one picture
         _log.warning("warning: %s has %d frames; only the first is enlarged", path, frames)
     return picture
+
+
+@contextlib.contextmanager
+def raised_text_limits() -> Iterator[None]:
+    """Lets Pillow read PNG files with up to `MAX_TEXT_BYTES` of compressed text and profiles.
+
+    Pillow's limit is 1 MB. The pictures of Stable Diffusion front ends hold their workflow as text,
+    and scans hold large profiles.
+    """
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
 def write(picture: Image.Image, path: Path) -> None:

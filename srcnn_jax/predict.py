@@ -54,6 +54,13 @@ def predict(
     arch = network.architecture
     if image.ndim != 3 or image.shape[-1] != arch.channels:
         raise ValueError(f"the network needs (H, W, {arch.channels}), not {image.shape}")
+    with jax.enable_x64(False):  # a program that uses 64 bits may call this
+        return _predict(network, image, tile_rows, form)
+
+
+def _predict(network: Network, image: np.ndarray, tile_rows: int, form: str) -> np.ndarray:
+    """`predict`, in JAX's mode of 32 bits."""
+    arch = network.architecture
     height, width, _ = image.shape
     radius = arch.receptive_field_radius
     margin = arch.kernel_sizes[0] // 2 if arch.paddings[0] == "valid" else 0

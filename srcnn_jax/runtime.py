@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +37,16 @@ def largest_divisor(number: int, limit: int) -> int:
     return next(n for n in range(max(1, min(limit, number)), 0, -1) if number % n == 0)
 
 
+def print_any_name() -> None:
+    """Lets standard output say every file name; what it cannot encode is written with backslashes.
+
+    Standard error does so anyway. A name that is no UTF-8, or that the code page of a pipe does not
+    have, must not turn a success into a failure.
+    """
+    with contextlib.suppress(AttributeError):  # standard output is no file
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def start(batch_size: int, devices: int, processes: int = 1) -> None:
     """Prepares JAX for a training: it splits the CPU into devices.
 
@@ -57,6 +68,7 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
     import jax
 
     local = devices // processes or largest_divisor(batch_size // processes, available_cores())
+    jax.config.update("jax_enable_x64", False)  # JAX_ENABLE_X64 is for other programs
     cache_compilations()
     tune_malloc()
     jax.config.update("jax_num_cpu_devices", local)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from srcnn_jax import colour, image, pictures
+from srcnn_jax import colour, image, pictures, runtime
 
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network
@@ -118,6 +118,9 @@ def _enlarge_image(picture: Image.Image, scale: int, network: "Network", by: Met
 
 def _enlarge(pixels: np.ndarray, scale: int, network: "Network", by: Method) -> np.ndarray:
     """`upscale` for arrays."""
+    if not pixels.dtype.isnative:
+        native = _enlarge(pixels.astype(pixels.dtype.newbyteorder("=")), scale, network, by)
+        return native.astype(pixels.dtype)
     white = _check_pixels(pixels)
     planes = pixels.reshape(*pixels.shape[:2], -1)  # (H, W, C)
     channels = 1 if planes.shape[2] < 3 else 3  # without alpha
@@ -255,7 +258,8 @@ def _by_patches(network: "Network", height: int, width: int) -> tuple[int, Resto
             patches = np.zeros(shape, np.float32)
             for patch, (top, left) in zip(patches, batch, strict=False):
                 patch[:] = padded[top : top + shape[1], left : left + shape[2]]
-            with jax.default_matmul_precision("highest"):  # GPUs and TPUs round by default
+            # GPUs and TPUs round by default, and the program that calls this may use 64 bits.
+            with jax.default_matmul_precision("highest"), jax.enable_x64(False):
                 restored = np.asarray(apply({"params": network.params}, patches))
             for patch, (top, left) in zip(restored, batch, strict=False):
                 total[top : top + size[0], left : left + size[1]] += patch
@@ -342,6 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="mean over eight flips and rotations: a little better, eight times as long",
     )
     args = parser.parse_args(arguments)
+    runtime.print_any_name()
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
     Image.MAX_IMAGE_PIXELS = None  # pictures.read has a higher limit; photographs exceed Pillow's
 
@@ -351,8 +356,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = _network(args.weights, args.scale, args.network)
     except (ValueError, OSError) as error:
         return _complain(str(error))
-    from srcnn_jax import runtime
-
     runtime.start_alone()
     name = args.weights.name if args.weights else _name(args.scale, args.network)
     status = 0

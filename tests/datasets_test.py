@@ -482,6 +482,13 @@ def test_known_name_wins_over_a_folder_of_that_name(offline, tmp_path, monkeypat
         datasets.load("set5")
 
 
+def test_names_that_are_no_utf8(tmp_path):
+    for name in ("caf\udce9.png", "a.png"):
+        Image.fromarray(_pixels(0, 5, 6)).save(tmp_path / name)
+    loaded = datasets.load(str(tmp_path))
+    assert [name for name, _ in loaded.images] == ["a", "caf\udce9"]
+
+
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match="holds no images"):

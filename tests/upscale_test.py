@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
@@ -14,9 +15,11 @@ from reference import mirrored
 from srcnn_jax import image, models, pictures, upscale
 from srcnn_jax.architecture import Architecture
 from srcnn_jax.colour import CHANNELS
+from srcnn_jax.datasets import files
 from srcnn_jax.weights import Network, save
 
 REPOSITORY = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION, EXIF_IFD, PIXEL_WIDTH, PIXEL_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
 
@@ -202,6 +205,24 @@ def test_tiny_pictures(shape):
         pixels = _random(shape, np.uint8)
         result = upscale.upscale(pixels, 3, IDENTITY, overlap=overlap)
         _assert_equal(result, _bicubic(pixels))
+
+
+@pytest.mark.parametrize("overlap", upscale.OVERLAPS)
+def test_a_program_of_64_bits_gets_the_same(overlap):
+    pixels, weights = _random((9, 8, 3)), _network()
+    expected = upscale.upscale(pixels, 3, weights, overlap=overlap)
+    with jax.enable_x64(True):
+        result = upscale.upscale(pixels, 3, weights, overlap=overlap)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "<u2", "<f8"])
+def test_any_byte_order(dtype):
+    pixels = _random((7, 5), np.uint16) if "u" in dtype else _random((7, 5))
+    native = np.dtype(dtype).newbyteorder("=")
+    result = upscale.upscale(pixels.astype(dtype), 2, IDENTITY)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, upscale.upscale(pixels.astype(native), 2, IDENTITY))
 
 
 def test_input_array_is_left_alone():
@@ -461,6 +482,34 @@ def test_default_name_and_the_line_printed(run):
         assert (result.format, result.size) == ("PNG", (33, 27))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "cp1252", "ascii:strict"])
+def test_names_that_standard_output_cannot_say(encoding, tmp_path, weight_file):
+    names = ["caf\udce9.png", "\u30c6\u30b9\u30c8.png"]
+    for name in names:
+        _rgb().save(tmp_path / name)
+    command = [sys.executable, "-m", "srcnn_jax.upscale", *names, "--scale=3", "-o", "out"]
+    done = subprocess.run(
+        [*command, f"--weights={weight_file}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path / "out")) == len(done.stdout.splitlines()) == 2
+    assert rb"caf\udce9_x3.png: 11x9 -> 33x27" in done.stdout
+
+
+def test_a_png_with_much_text(run):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "x" * 2**22, zip=True)
+    _rgb().save("a.png", pnginfo=text)
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    assert run("a.png")[0] == 0
+    (decoded,) = files.read_folder(Path())[:1]
+    assert decoded.pixels.shape == (9, 11, 3)
+    assert before == PngImagePlugin.MAX_TEXT_CHUNK
+
+
 def test_several_files_into_a_folder_and_one_of_them_bad(run):
     _rgb().save("a.png")
     _rgb().save("b.jpg")
@@ -533,7 +582,7 @@ def test_mistakes_give_one_line_and_no_file(name, run, weight_file):
 
 def test_the_networks_are_listed_and_named(run):
     command = [sys.executable, "-m", "srcnn_jax.upscale", "--list"]
-    listed = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
     assert "\n915       x3    9-1-5, 64-32      8,032   " in listed.stdout
     _rgb().save("a.png")

@@ -87,7 +87,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if args.slurm and (args.storage or "sqlite:").startswith("sqlite:"):
         parser.error("--slurm needs --storage, a URL or FILE: SQLite is for one machine")
     if args.storage is None:
-        args.storage = f"sqlite:///{args.workdir.absolute()}/sweep.db"
+        import sqlalchemy  # here, so that --help needs no waiting
+
+        database = str(args.workdir.absolute() / "sweep.db")
+        args.storage = str(sqlalchemy.URL.create("sqlite", database=database))
     elif "://" not in args.storage:
         args.storage = str(pathlib.Path(args.storage).absolute())
     return args

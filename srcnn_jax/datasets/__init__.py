@@ -174,7 +174,7 @@ def _together(parts: Sequence[Dataset]) -> Dataset:
     return Dataset(
         name=names,
         source=", ".join(part.source for part in parts),
-        fingerprint=hashlib.sha256(lines.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(),
         luminance=parts[0].luminance,
         images=tuple(
             (f"{part.name}/{name}", pixels) for part in parts for name, pixels in part.images
@@ -255,7 +255,8 @@ def _dataset(name: str, split: str, source: str, found: list[files.ImageFile]) -
     return Dataset(
         name=name,
         source=source,
-        fingerprint=hashlib.sha256(lines.encode()).hexdigest(),
+        # Names that are no UTF-8 keep their bytes.
+        fingerprint=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(),
         luminance=sources.NAMES[name].luminance if name in sources.NAMES else "ycbcr",
         images=tuple(
             (pathlib.PurePath(file.name).stem if unique else file.name, file.pixels)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from srcnn_jax.pictures import raised_text_limits
+
 # Formats that Pillow recognises but can decode only with the help of other programs.
 _NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
@@ -58,7 +60,7 @@ def decode(data: bytes, path: pathlib.Path) -> ImageFile:
       ValueError: the bytes are not an image, are truncated, or hold values outside these ranges.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with raised_text_limits(), Image.open(io.BytesIO(data)) as image:
             pixels = _to_uint8(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow's decoders raise almost any error on damaged files.
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -33,7 +33,8 @@ DTYPES = {  # dtype of a block, by the class in the pickle
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-WRAPPERS = ("state_dict", "model_state_dict", "model", "params", "net")  # keys of a state_dict
+# Keys under which checkpoints hold a state_dict. Where there are several, the first counts.
+WRAPPERS = "state_dict", "model_state_dict", "model", "params_ema", "params", "net"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file by PyTorch before 1.6
 # The instructions in pickles by `torch.save`. The last three are in pickles of whole models. They
 # are accepted so that the error can name the model's class.

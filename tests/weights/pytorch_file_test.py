@@ -189,6 +189,10 @@ def test_checkpoints(tmp_path, dump):
     schedule = {"milestones": collections.Counter([3])}
     check(tmp_path / "w.pth", dump({"scheduler": schedule, "model": state_dict(arrays())}, True))
     check(tmp_path / "w.pth", dump({"model": {"params": state_dict(arrays(), Parameter)}}))
+    check(tmp_path / "w.pth", dump({"params_ema": state_dict(arrays())}))
+    other = {name: value + 1 for name, value in arrays().items()}
+    both = {"params": state_dict(other), "params_ema": state_dict(arrays())}
+    check(tmp_path / "w.pth", dump(both))  # the mean of the weights is what such programs use
 
 
 def test_any_folder_name_in_the_archive(tmp_path, dump):

@@ -1,9 +1,10 @@
 """What a sweep is planned to take."""
 
 import pytest
+import sqlalchemy
 from made_sweeps import GRID, write
 
-from experiments.sweep import cli, file, run
+from experiments.sweep import cli, file, run, trials
 
 
 def test_the_plan(tmp_path, monkeypatch):
@@ -32,3 +33,12 @@ def test_one_worker_gets_what_the_command_was_told(tmp_path, monkeypatch):
     assert vars(cli.parse(command[len(run.COMMAND) :])) == vars(run.one_worker(args))
     assert run.one_worker(args).workers == 1
     assert run.one_worker(args).sweep == tmp_path / "a.py"
+
+
+@pytest.mark.parametrize("name", ["lr?1", "a#b", "50%", "é ü"])
+def test_the_database_is_in_the_workdir_whatever_its_name(tmp_path, name):
+    args = cli.parse(["a.py", f"--workdir={tmp_path / name}"])
+    assert sqlalchemy.make_url(args.storage).database == str(tmp_path / name / "sweep.db")
+    storage = trials.open_storage(args.storage, 60)
+    assert (tmp_path / name / "sweep.db").is_file()
+    del storage
