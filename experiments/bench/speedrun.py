@@ -119,7 +119,7 @@ def main() -> None:
     if args.output:
         typed = f"python -m experiments.bench.speedrun {' '.join(names)} --seeds={args.seeds}"
         text = f"Time to quality, Set5 x3, {args.seeds} seeds\n\n`{typed}`\n\n{table}\n"
-        args.output.write_text(text)
+        args.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs import default
 from experiments import runner
-from srcnn_jax import paper
+from srcnn_jax import paper, runtime
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import read_json, read_metrics
 
@@ -147,6 +147,7 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     )
     parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
     args = parser.parse_args()
+    runtime.print_any_name()
     runner.need("jinja2", "matplotlib", "pandas", "tabulate")
     for text in args.set:
         if "=" not in text:
@@ -395,7 +396,7 @@ def write(frame: pd.DataFrame, name: str, title: str, args: argparse.Namespace) 
     )
     markdown = frame.to_markdown(index=False, disable_numparse=True)
     text = f"{title}\n\n`{typed}`\n\n{markdown}\n"
-    output(name, args, ".md").write_text(text)
+    output(name, args, ".md").write_text(text, encoding="utf-8")
     frame.to_csv(output(name, args, ".csv"), index=False)
     frame.to_latex(output(name, args, ".tex"), index=False, escape=True)
     print(text)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments import runner
-from srcnn_jax import datasets
+from srcnn_jax import datasets, runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data_dir", default="", help="folder of the data sets, if it is not SRCNN_DATA_DIR"
     )
     args = parser.parse_args(arguments)
+    runtime.print_any_name()
     runner.need("jinja2", "pandas")
     chosen = None if args.images is None else datasets.dataset_names(args.images)
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no talk of accelerators that are absent

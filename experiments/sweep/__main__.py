@@ -5,10 +5,12 @@ import sys
 
 from experiments import runner
 from experiments.sweep import cli
+from srcnn_jax import runtime
 
 
 def main() -> None:
     args = cli.parse(sys.argv[1:])
+    runtime.print_any_name()
     runner.need("matplotlib", "optuna", "pandas", "sklearn", "submitit", "tabulate")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

@@ -117,7 +117,8 @@ def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
     markdown = frame.to_markdown(index=False, disable_numparse=True)
     (workdir / "table.md").write_text(
         f"Sweep `{sweep.name}`, {len(sweep.tasks)} trials of `{sweep.config.name}`; * is on the "
-        f"Pareto front of {sweep.title()} over multiply-adds per pixel.\n\n{markdown}\n"
+        f"Pareto front of {sweep.title()} over multiply-adds per pixel.\n\n{markdown}\n",
+        encoding="utf-8",
     )
     scored = [row for row in found if row["values"]]
     if scored:
@@ -174,6 +175,7 @@ def write_best(sweep: Sweep, study: optuna.Study, path: pathlib.Path) -> str:
         f"{sweep.title()} {score} ({most} runs), {best['multiply_adds']:,} multiply-adds a pixel.\n"
         f'"""\n\nimport ml_collections\n\nVALUES = {values}\n\n\n'
         "def get_config() -> ml_collections.ConfigDict:\n"
-        "    return ml_collections.ConfigDict(VALUES)\n"
+        "    return ml_collections.ConfigDict(VALUES)\n",
+        encoding="utf-8",
     )
     return f"{what}: {score}"
