@@ -25,7 +25,7 @@ from typing import Any
 from configs import networks
 from experiments import runner
 from experiments.paper import study
-from srcnn_jax import paper
+from srcnn_jax import paper, paths
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.weights import pretrained
 from srcnn_jax.workdir import read_json, read_metrics, write_json
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("workdir", type=pathlib.Path, metavar="WORKDIR")
+    parser.add_argument("workdir", type=paths.argument, metavar="WORKDIR")
     parser.add_argument("--minutes", type=float, help="time for all networks; by default as needed")
     parser.add_argument(
         "--only", default=[], action="append", choices=NAMES, help="a network; may be repeated"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from srcnn_jax import runtime
+from srcnn_jax import paths, runtime
 
 
 def convert(
@@ -34,6 +34,7 @@ def convert(
     """
     from srcnn_jax import weights
 
+    source, target = (paths.local(each, "the weight file") for each in (source, target))
     network = weights.load(source)
     original = Path(source, "weights.safetensors") if os.path.isdir(source) else Path(source)
     if os.path.exists(target) and os.path.samefile(original, target):

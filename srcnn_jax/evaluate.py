@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from srcnn_jax import colour as colours
-from srcnn_jax import image, metrics, workdir
+from srcnn_jax import image, metrics, paths, workdir
 from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
 from srcnn_jax.predict import predict, predict_self_ensemble
 from srcnn_jax.weights import Network
@@ -155,7 +155,7 @@ def run(
       ValueError, FileNotFoundError, OSError: a mistake that the user can correct, in one line.
     """
     check_config(config)
-    path = pathlib.Path(folder)
+    path = paths.local(folder, "the folder")
     if (path / "config.json").exists():
         raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
     _, tests = load_all(

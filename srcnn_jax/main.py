@@ -15,7 +15,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from srcnn_jax import config_fields, runtime
+from srcnn_jax import config_fields, paths, runtime
 
 FLAGS = flags.FLAGS
 
@@ -140,6 +140,9 @@ def run(config) -> None:
     is_training = FLAGS.mode == "train"
     if not is_training and not parallel.is_main_process():
         return
+    for flag in ("workdir", "weights", "data_dir", "outputs"):
+        if path := FLAGS[flag].value:
+            setattr(FLAGS, flag, str(paths.local(path, f"--{flag}")))
     if FLAGS.mode == "eval" and not FLAGS.weights:
         raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
     if FLAGS.mode == "score" and (FLAGS.weights or not FLAGS.outputs):

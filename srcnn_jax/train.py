@@ -26,6 +26,7 @@ from srcnn_jax import (
     input_pipeline,
     optimizer,
     parallel,
+    paths,
     runtime,
     train_step,
     weights,
@@ -192,7 +193,7 @@ def train_and_evaluate(
     """
     began = time.perf_counter()
     check_config(config)
-    path = pathlib.Path(folder).absolute()
+    path = paths.local(folder, "the workdir").absolute()
     finished = workdir.read_finished(path, config)
     if finished:
         _say(f"{folder} is finished. Its result:\n")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from srcnn_jax import colour, image, pictures, runtime
+from srcnn_jax import colour, image, paths, pictures, runtime
 
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network
@@ -316,12 +316,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="srcnn-upscale", description="Enlarge pictures by SRCNN.", allow_abbrev=False
     )
-    parser.add_argument("pictures", nargs="+", type=Path, help="files that Pillow can read")
+    parser.add_argument(
+        "pictures", nargs="+", type=paths.argument, help="files that Pillow can read"
+    )
     parser.add_argument("--scale", type=int, required=True, help="2, 3 or 4; others need --weights")
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=paths.argument,
         help=f"file ({', '.join(pictures.MODES)}) or folder; "
         "default: NAME_xSCALE.png beside the input",
     )
@@ -333,7 +335,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--list", action=_List, help="list the networks, with sizes and PSNR, and exit"
     )
-    parser.add_argument("--weights", type=Path, help="weight file, or workdir of a finished run")
+    parser.add_argument(
+        "--weights", type=paths.argument, help="weight file, or workdir of a finished run"
+    )
     parser.add_argument(
         "--overlap",
         choices=OVERLAPS,

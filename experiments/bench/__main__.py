@@ -10,10 +10,10 @@ are on the CPU, also where there is a GPU.
 
 import argparse
 import json
-import pathlib
 
 from experiments import runner
 from experiments.bench import pipeline, predict, startup, train
+from srcnn_jax import paths
 
 BENCHMARKS = {
     "train": train.benchmark_training,
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
     parser.add_argument("--gpu", action="store_true", help="train, vmap, predict on the GPU")
-    parser.add_argument("--output", type=pathlib.Path, help="JSON file to write, with all times")
+    parser.add_argument("--output", type=paths.argument, help="JSON file to write, with all times")
     args = parser.parse_args()
     if args.rounds < 2:
         parser.error(f"--rounds is at least 2, for a spread, not {args.rounds}")

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import machine, runner
+from srcnn_jax import paths
 from srcnn_jax.workdir import read_json, read_metrics
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("workdir", type=pathlib.Path, help="folder of the runs")
+    parser.add_argument("workdir", type=paths.argument, help="folder of the runs")
     parser.add_argument(
         "--budget",
         choices=("smoke", "short", "full"),
@@ -220,7 +221,7 @@ def main() -> None:
         help="length of the runs: seconds, minutes, or the default recipe's (%(default)s)",
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each recipe (%(default)s)")
-    parser.add_argument("--output", type=pathlib.Path, default=PICTURE, help="PNG file to write")
+    parser.add_argument("--output", type=paths.argument, default=PICTURE, help="PNG file to write")
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error(f"--seeds must be positive, not {args.seeds}")

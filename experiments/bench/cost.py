@@ -22,6 +22,7 @@ import numpy as np
 
 from experiments import machine, runner
 from experiments.bench.compare import Contestant, case_of
+from srcnn_jax import paths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +129,7 @@ def _short(size: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("picture", type=pathlib.Path, help="PNG file to write")
+    parser.add_argument("picture", type=paths.argument, help="PNG file to write")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
     parser.add_argument("--smoke", action="store_true", help="two sizes of each, to see it work")
     args = parser.parse_args()

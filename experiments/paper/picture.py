@@ -6,12 +6,11 @@ It shows part of the photograph of a cat that ships with scikit-image (public do
 """
 
 import argparse
-import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from srcnn_jax import image
+from srcnn_jax import image, paths
 from srcnn_jax.upscale import upscale
 
 SCALE = 3
@@ -22,7 +21,7 @@ BAR = 30  # pixels; the height of the caption
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("picture", type=pathlib.Path, help="file to write, .png")
+    parser.add_argument("picture", type=paths.argument, help="file to write, .png")
     path = parser.parse_args().picture
     import skimage.data  # after the flags: these take a while
 

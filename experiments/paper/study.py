@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs import default
 from experiments import runner
-from srcnn_jax import paper, runtime
+from srcnn_jax import paper, paths, runtime
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import read_json, read_metrics
 
@@ -126,7 +126,7 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("workdir", type=pathlib.Path, help="folder of the runs and the tables")
+    parser.add_argument("workdir", type=paths.argument, help="folder of the runs and the tables")
     parser.add_argument("--recipe", choices=("default", "paper"), default="default")
     parser.add_argument("--budget", choices=("smoke", "short", "full"), default="short")
     parser.add_argument(

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 
 from experiments import runner
-from srcnn_jax import datasets, runtime
+from srcnn_jax import datasets, paths, runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("workdirs", nargs="+", type=pathlib.Path, metavar="WORKDIR")
-    parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("report.html"))
+    parser.add_argument("workdirs", nargs="+", type=paths.argument, metavar="WORKDIR")
+    parser.add_argument("-o", "--output", type=paths.argument, default=pathlib.Path("report.html"))
     parser.add_argument(
         "--images",
         help="test sets whose images are shown, separated by commas; nothing for none; by default "

@@ -14,6 +14,8 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
+from srcnn_jax import paths
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -22,8 +24,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("sweep", type=pathlib.Path, help="the sweep, a Python file")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("sweep", type=paths.argument, help="the sweep, a Python file")
+    parser.add_argument("--workdir", type=paths.argument, required=True, metavar="DIR")
     parser.add_argument(
         "--storage",
         metavar="URL_OR_FILE",
@@ -92,5 +94,5 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         database = str(args.workdir.absolute() / "sweep.db")
         args.storage = str(sqlalchemy.URL.create("sqlite", database=database))
     elif "://" not in args.storage:
-        args.storage = str(pathlib.Path(args.storage).absolute())
+        args.storage = str(pathlib.Path(args.storage).expanduser().absolute())
     return args

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from srcnn_jax import paths
 from srcnn_jax.architecture import Architecture
 from srcnn_jax.colour import CHANNELS
 from srcnn_jax.weights import (
@@ -109,7 +110,7 @@ def load(path: str | os.PathLike) -> Network:
       FileNotFoundError: if the file does not exist, or the workdir is not finished.
       ValueError: if it is not a weight file, or its layers do not fit together.
     """
-    path = Path(path)
+    path = paths.local(path, "the weight file")
     if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():
@@ -156,7 +157,7 @@ def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | N
       ValueError: if the format cannot hold this network, or there is no such format.
       OSError: if the file cannot be written.
     """
-    path = Path(path)
+    path = paths.local(path, "the weight file")
     arch = network.architecture
     metadata = {
         **(notes or {}),

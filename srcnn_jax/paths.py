@@ -1,0 +1,30 @@
+"""Paths that people type: `~` is their home, and an address is no path."""
+
+import argparse
+import os
+import pathlib
+
+
+def local(path: str | os.PathLike, flag: str) -> pathlib.Path:
+    """Returns a path with `~` replaced by the user's home.
+
+    A shell replaces `~` only at the beginning of a word, so `--workdir=~/runs` arrives as it is.
+
+    Args:
+      path: what the user typed.
+      flag: where it was typed, for the message.
+
+    Raises:
+      ValueError: if it is an address, as gs://bucket/folder, and not a path on a disk.
+    """
+    if "://" in os.fspath(path):
+        raise ValueError(f"{flag} {path} is an address: name a path on a disk of this machine")
+    return pathlib.Path(path).expanduser()
+
+
+def argument(path: str) -> pathlib.Path:
+    """`local` as the type of an argument of argparse."""
+    try:
+        return local(path, "the path")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
