@@ -179,7 +179,7 @@ def train_and_evaluate(
       folder: the workdir; it is made if it does not exist.
       data_dir, allow_sample: as `datasets.load_all`.
       save_images: whether the enlarged test images are also written to the workdir.
-      initial: a network to start from.
+      initial: a network to start from. It is part of what a run is: a call that resumes needs it.
       notes: additional content of `run.json` (command line, versions).
 
     Returns:
@@ -195,7 +195,9 @@ def train_and_evaluate(
     check_config(config)
     path = paths.local(folder, "the workdir").absolute()
     finished = workdir.read_finished(path, config)
+    start_from = weights.fingerprint(initial)
     if finished:
+        workdir.check_same_start(path, start_from)
         _say(f"{folder} is finished. Its result:\n")
         return finished
 
@@ -207,7 +209,7 @@ def train_and_evaluate(
     main_process = parallel.is_main_process()
     if main_process:
         notes = {**(notes or {}), "devices": [str(device) for device in devices]}
-        workdir.open_run(path, config, data.origins(), notes)
+        workdir.open_run(path, config, data.origins(), start_from, notes)
     parallel.barrier()  # process 0 has opened the workdir
     if not (path / "run.json").exists():
         raise ValueError(

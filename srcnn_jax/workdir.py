@@ -134,19 +134,23 @@ def open_run(
     folder: pathlib.Path,
     config: ml_collections.ConfigDict,
     data: Mapping[str, Sequence[str]],
+    start: str,
     notes: dict[str, Any],
 ) -> None:
     """Makes the folder the workdir of a run: writes `config.json` and `run.json`.
+
+    A run that resumes keeps both files, because they say how it began.
 
     Args:
       folder: the folder; it is made if it does not exist.
       config: the config of the run. If the folder has a config, the two must be equal.
       data: [source, fingerprint] of every data set by name. In a run that resumes, the fingerprints
         must be the same, so that no run mixes data.
+      start: as `check_same_start`.
       notes: additional content of `run.json`.
 
     Raises:
-      ValueError: if the config or the data differ.
+      ValueError: if the config, the data or the initial weights differ.
       OSError: if the folder cannot be written.
     """
     check_same_config(folder, config)
@@ -159,9 +163,28 @@ def open_run(
                     f"{folder} was begun on other data: {name} {old} there, {new} now; "
                     "name another --workdir, or delete it"
                 )
+        check_same_start(folder, start)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
-    write_json(folder / "run.json", {**notes, "data": data})
+    write_json(folder / "run.json", {**notes, "start": start, "data": data})
+
+
+def check_same_start(folder: pathlib.Path, start: str) -> None:
+    """Raises ValueError if the run in the folder was begun from other weights.
+
+    Args:
+      folder: the workdir. It may be new, or of a version that did not record the weights.
+      start: `weights.fingerprint` of the weights that a run begins from; '' for random ones.
+    """
+    before = (read_json(folder / "run.json") or {}).get("start", start)
+    if before != start:
+        began, fix = ("other weights" if start else "given weights"), "name those by --weights"
+        if not before:
+            began, fix = "random weights", "leave out --weights"
+        raise ValueError(
+            f"{folder} was begun from {began}: {fix}, name another --workdir, or delete it"
+        )
 
 
 class MetricWriter:

@@ -166,6 +166,16 @@ def test_best_weights_are_kept(tiny_config, tmp_path):
     assert max(psnrs) > psnrs[-1]
 
 
+def test_initial_weights_are_part_of_a_run(tiny_config, tmp_path):
+    train.train_and_evaluate(tiny_config, str(tmp_path / "first"))
+    start = weights.load(tmp_path / "first")
+    train.train_and_evaluate(tiny_config, str(tmp_path / "second"), initial=start)
+    train.train_and_evaluate(tiny_config, str(tmp_path / "second"), initial=start)  # is finished
+    for folder, initial in (("first", start), ("second", None)):
+        with pytest.raises(ValueError, match=r"was begun from (random|given) weights"):
+            train.train_and_evaluate(tiny_config, str(tmp_path / folder), initial=initial)
+
+
 def test_a_test_set_does_not_choose_the_best_weights(tiny_config, tmp_path, monkeypatch, caplog):
     tiny_config.train.keep_weights, tiny_config.train.eval_dataset = "best", ""
     assert datasets.validation_name(tiny_config) == "held_out"

@@ -50,19 +50,40 @@ def test_damaged_metrics_are_one_line_that_names_the_file(tmp_path):
 
 def test_another_config_is_an_error_that_names_the_fields(tmp_path):
     config = default.get_config("x3")
-    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, {"command": ["main"]})
-    workdir.open_run(tmp_path, config, {"t91": ("there", "abc")}, {})
-    assert json.loads((tmp_path / "run.json").read_text())["data"] == {"t91": ["there", "abc"]}
+    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {"command": ["main"]})
+    workdir.open_run(tmp_path, config, {"t91": ("there", "abc")}, "", {})
+    written = json.loads((tmp_path / "run.json").read_text())  # says how the run began
+    assert written == {"command": ["main"], "start": "", "data": {"t91": ["here", "abc"]}}
     config.train.steps = 7
     with pytest.raises(ValueError, match=r"differs in train\.steps \(9000 there, 7 now\)"):
-        workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, {})
+        workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
 
 
 def test_other_data_is_an_error(tmp_path):
     config = default.get_config("x3")
-    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, {})
+    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
     with pytest.raises(ValueError, match="begun on other data: t91"):
-        workdir.open_run(tmp_path, config, {"t91": ("here", "abd")}, {})
+        workdir.open_run(tmp_path, config, {"t91": ("here", "abd")}, "", {})
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "words"),
+    [
+        ("", "a", "begun from random weights: leave out --weights"),
+        ("a", "b", "begun from other weights: name those by --weights"),
+        ("a", "", "begun from given weights: name those by --weights"),
+    ],
+)
+def test_other_initial_weights_are_an_error(tmp_path, began, now, words):
+    config = default.get_config("x3")
+    workdir.open_run(tmp_path, config, {}, began, {})
+    with pytest.raises(ValueError, match=words):
+        workdir.open_run(tmp_path, config, {}, now, {})
+    workdir.open_run(tmp_path, config, {}, began, {})
+    run = json.loads((tmp_path / "run.json").read_text())
+    del run["start"]  # as earlier versions wrote it
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    workdir.open_run(tmp_path, config, {}, now, {})
 
 
 def test_json_is_there_whole_or_not_at_all(tmp_path):
@@ -107,9 +128,9 @@ def test_a_full_disk_is_explained():
 
 def test_what_changes_no_result_may_differ(tmp_path):
     config = default.get_config("x3")
-    workdir.open_run(tmp_path, config, {}, {})
+    workdir.open_run(tmp_path, config, {}, "", {})
     config.name, config.train.log_every, config.train.keep_checkpoints = "other", 40, 5
-    workdir.open_run(tmp_path, config, {}, {})
+    workdir.open_run(tmp_path, config, {}, "", {})
 
 
 def earlier(config) -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -135,6 +136,18 @@ def load(path: str | os.PathLike) -> Network:
 def load_pretrained(scale: int, network: str = pretrained.BEST) -> Network:
     """Loads a network for `scale` that is part of the package; raises as `pretrained.choose`."""
     return load(pretrained.choose(scale, network).file)
+
+
+def fingerprint(network: Network | None) -> str:
+    """sha256 in hex over a network's parameters; '' for None."""
+    if network is None:
+        return ""
+    digest = hashlib.sha256(f"{network.padding} {network.colour}".encode())
+    for layer in network.layers:
+        for name in ("kernel", "bias"):
+            values = np.ascontiguousarray(layer[name], "<f4")
+            digest.update(f"{values.shape}".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | None = None) -> None:

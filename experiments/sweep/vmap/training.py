@@ -138,7 +138,7 @@ def train_and_evaluate(
         runs, arrays, starts = [], [], set()
         for trial in trials:
             about = {**notes, "devices": [str(device)], "trained_at_once": len(trials)}
-            workdir.open_run(trial.folder, trial.config, data.origins(), about)
+            workdir.open_run(trial.folder, trial.config, data.origins(), "", about)
             fresh = to_arrays(create_train_state(trial.config))
             run, start, restored = train.restore_run(
                 trial.folder.absolute(), trial.config, fresh, stack_of_files

@@ -20,7 +20,7 @@ def finish(folder: pathlib.Path, tests: str) -> pathlib.Path:
     network = weights.load_pretrained(SCALE)
     test = datasets.load(tests)
     data = {name: (test.source, test.fingerprint) for name in ("t91", tests)}
-    workdir.open_run(folder, config, data, {"command": ["main", NASTY], "devices": ["cpu:0"]})
+    workdir.open_run(folder, config, data, "", {"command": ["main", NASTY], "devices": ["cpu:0"]})
     metrics = workdir.MetricWriter(folder, 0)
     metrics.write(0, psnr=30.0)
     for step in (1000, 9000):
