@@ -204,12 +204,13 @@ def evaluate(
     """
 
     restored = predict_self_ensemble if self_ensemble else predict
+    folders = folder_names(datasets)
 
     def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
         planes = restored(network, test.enlarged)
         if images_dir:
             _write_images(
-                images_dir / pathlib.Path(dataset.name).resolve().name,
+                images_dir / folders[dataset.name],
                 test,
                 planes,
                 network.colour,
@@ -221,15 +222,29 @@ def evaluate(
     return {"scale": scale, "self_ensemble": self_ensemble, **result}
 
 
+def folder_names(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """Returns the name of the sub-folder for the images of each test set, by the set's name.
+
+    It is the last part of the set's name or path. Where two are equal, as for Set5/HR and Set14/HR,
+    it has as many of the last parts as tell all sets apart: 'Set5_HR'.
+    """
+    parts = {each.name: pathlib.Path(each.name).resolve().parts for each in datasets}
+    for depth in range(1, max(map(len, parts.values()))):
+        names = {name: "_".join(found[-depth:]) for name, found in parts.items()}
+        if len(set(names.values())) == len(parts):
+            return names
+    raise ValueError(f"test sets {', '.join(parts)} are the same folder")
+
+
 def evaluate_outputs(
     folder: str, datasets: Sequence[Dataset], scale: int, metric_names: str = "psnr,ssim"
 ) -> dict[str, Any]:
     """Scores images that another program made, by the same protocol.
 
     Args:
-      folder: a folder with one image for every test image. The image has the same name, and the
-        size of the original cropped to a multiple of `scale`. The images of a test set may be in a
-        sub-folder that has the name of the set or of the set's folder.
+      folder: a folder with one image for every test image. The image has the same name, or that
+        name as `evaluate` saves it, 'NAME_x3_srcnn', and the size of the original cropped to a
+        multiple of `scale`. The images of a test set may be in a sub-folder (`folder_names`).
       datasets, scale, metric_names: as `evaluate`.
 
     Returns:
@@ -242,12 +257,16 @@ def evaluate_outputs(
 
     def read(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
         if dataset.name not in outputs:
-            own = pathlib.Path(folder, pathlib.Path(dataset.name).resolve().name)
+            own = pathlib.Path(folder, folders[dataset.name])
             place = own if own.is_dir() else pathlib.Path(folder)
             outputs[dataset.name] = dict(load(str(place.absolute())).images)
-        pixels = outputs[dataset.name].get(test.name)
+        names = test.name, f"{test.name}_x{scale}_srcnn"
+        pixels = next((outputs[dataset.name][n] for n in names if n in outputs[dataset.name]), None)
         if pixels is None:
-            raise FileNotFoundError(f"{folder} has no output for {test.name!r} of {dataset.name}")
+            raise FileNotFoundError(
+                f"{folder} has no output for {test.name!r} of {dataset.name}: neither "
+                f"{' nor '.join(map(repr, names))}, with the suffix of an image"
+            )
         if pixels.shape[:2] != test.truth.shape:
             raise ValueError(
                 f"the output for {test.name!r} of {dataset.name} has {pixels.shape[1]}x"
@@ -255,6 +274,7 @@ def evaluate_outputs(
             )
         return "outputs", image.luminance(pixels, test.luminance)
 
+    folders = folder_names(datasets)
     outputs: dict[str, dict[str, np.ndarray]] = {}
     return {"scale": scale, **_score_all(datasets, scale, "y", read, metric_names)}
 

@@ -1,5 +1,6 @@
 """The protocol against the papers' numbers, and its parts by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -159,7 +160,8 @@ def test_scoring_the_outputs_of_others(tmp_path):
     with pytest.raises(ValueError, match="'image0' of made has 10x10 pixels, not 48x39"):
         evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
     (tmp_path / "image0.png").unlink()
-    with pytest.raises(FileNotFoundError, match="no output for 'image0'"):
+    words = "no output for 'image0' of made: neither 'image0' nor 'image0_x3_srcnn'"
+    with pytest.raises(FileNotFoundError, match=words):
         evaluate.evaluate_outputs(str(tmp_path), [dataset], 3)
 
 
@@ -173,6 +175,19 @@ def test_outputs_of_a_folder_named_by_its_path(tmp_path):
     Image.fromarray(255 - test.pixels).save(outputs / "mine" / f"{test.name}.png")
     result = evaluate.evaluate_outputs(str(outputs), [dataset], 3)
     assert result["datasets"][str(originals)]["mean"]["outputs"]["psnr"] < 20
+
+
+def test_test_sets_of_the_same_last_name_and_scoring_what_we_saved(tmp_path):
+    sets = [made((41, 50), (38, 39), name=str(tmp_path / name / "HR")) for name in "AB"]
+    sets[1] = dataclasses.replace(sets[1], images=tuple((n, 255 - p) for n, p in sets[1].images))
+    saved = evaluate.evaluate(IDENTITY, sets, 3, tmp_path / "images")["datasets"]
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["A_HR", "B_HR"]
+    assert len(list(tmp_path.glob("images/*/*.png"))) == 2 * 2 * 3
+    scored = evaluate.evaluate_outputs(str(tmp_path / "images"), sets, 3)["datasets"]
+    for each in sets:
+        ours, again = saved[each.name]["mean"]["srcnn"], scored[each.name]["mean"]["outputs"]
+        assert ours == pytest.approx(again)
+    assert evaluate.folder_names(sets[:1]) == {sets[0].name: "HR"}
 
 
 def test_outputs_that_equal_the_originals(tmp_path):
