@@ -44,6 +44,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model.padding = "valid,same,valid"
     config.model.initializer = "glorot"
     config.data.patch_size, config.data.stride, config.data.augment = 32, 16, False
+    config.data.downscale_factors = (1.0,)
     config.train.batch_size = 128
     config.train.steps = 200 * 135  # epochs times batches an epoch: 3.5 million patches
     config.train.keep_weights = "best"

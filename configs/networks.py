@@ -4,7 +4,7 @@
 
 The words after the colon, in any order: 915 or 955, the kernel sizes, and x2, x3 or x4, the scale.
 The network is the paper's, 64 and 32 filters, padding same. The recipe is that of
-configs/default.py, longer and with scaled copies. `python -m experiments.networks` trains all six.
+configs/default.py, longer. `python -m experiments.networks` trains all six.
 """
 
 import pathlib
@@ -13,7 +13,6 @@ import runpy
 import ml_collections
 
 STEPS = {"915": 60_000, "955": 20_000}
-DOWNSCALE_FACTORS = 1, 0.9, 0.8, 0.7, 0.6  # those of FSRCNN
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -33,7 +32,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         )
     config = default["get_config"](arg)
     config.name = f"network_{networks[0]}_{scales[0]}"
-    config.data.downscale_factors = DOWNSCALE_FACTORS
     config.train.steps = STEPS[networks[0]]
     config.eval.datasets = "set5,set14,bsd200"
     return config

@@ -30,6 +30,7 @@ def use_released_recipe(config: ml_collections.ConfigDict) -> None:
     """Changes a config of configs/default.py to the released recipe, except for the padding."""
     config.model.initializer = "gaussian"
     config.data.patch_size, config.data.stride, config.data.augment = 33, 14, False
+    config.data.downscale_factors = (1.0,)
     train, optimizer = config.train, config.optimizer
     train.batch_size = 128
     train.steps = 6_250_000  # 8e8 patches ("backprops") in batches of 128

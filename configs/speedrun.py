@@ -22,8 +22,6 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-DOWNSCALE_FACTORS = 1, 0.9, 0.8, 0.7, 0.6  # those of FSRCNN
-
 
 class Record(NamedTuple):
     """The recipe of a record.
@@ -44,9 +42,11 @@ RECORDS = {
         "x3,valid",
         {
             "data.patch_size": 33,
+            "data.downscale_factors": (1.0,),
             "train.batch_size": 128,
             "train.steps": 500,
             "optimizer.warmup_steps": 50,
+            "optimizer.learning_rate": 1e-3,
         },
         "valid, 128 patches of 33, 500 steps",
     ),
@@ -54,6 +54,7 @@ RECORDS = {
         "x3,valid,955",
         {
             "data.patch_size": 33,
+            "data.downscale_factors": (1.0,),
             "train.batch_size": 128,
             "train.steps": 1150,
             "optimizer.warmup_steps": 100,
@@ -65,7 +66,6 @@ RECORDS = {
         "x3,valid",
         {
             "data.patch_size": 33,
-            "data.downscale_factors": DOWNSCALE_FACTORS,
             "train.batch_size": 128,
             "train.steps": 7000,
             "optimizer.learning_rate": 6e-4,
@@ -75,7 +75,6 @@ RECORDS = {
     "beyond": Record(
         "x3,valid,955",
         {
-            "data.downscale_factors": DOWNSCALE_FACTORS,
             "train.steps": 12_500,
             "optimizer.learning_rate": 2.5e-4,
         },
