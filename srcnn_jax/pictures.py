@@ -47,18 +47,69 @@ def read(path: Path) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError("there is no such file, or it is a folder")
     try:
-        with raised_text_limits(), Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width}x{picture.height} pixels, limit {MAX_PIXELS}")
-            frames = getattr(picture, "n_frames", 1)
-            picture.load()
+        # From a path, Pillow maps some TIFF files into memory and then turns them wrongly.
+        content = io.BytesIO(path.read_bytes())
+        picture: Image.Image
+        with raised_text_limits(), Image.open(content) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width}x{opened.height} pixels, limit {MAX_PIXELS}")
+            frames = getattr(opened, "n_frames", 1)
+            rawmode = opened.tile[0].args if opened.tile else None
+            opened.load()
+        if "transparency" in opened.info and opened.format == "PNG":
+            opened.info["transparency"] = _as_pixels(opened.info["transparency"], rawmode)
+        picture = correct_levels(opened)
     except PermissionError:
         raise
     except Exception as error:  # decoders raise undocumented errors on damaged files
         raise ValueError(f"not a readable picture ({error})") from error
-    if frames > 1 and picture.format != "MPO":  # a phone's MPO holds previews of one picture
+    if frames > 1 and opened.format != "MPO":  # a phone's MPO holds previews of one picture
         _log.warning("warning: %s has %d frames; only the first is enlarged", path, frames)
     return picture
+
+
+def _as_pixels(colour: Any, rawmode: Any) -> Any:
+    """Converts the transparent colour of a PNG from units of the file to units of Pillow's pixels.
+
+    Pillow scales grey pixels of 2 and 4 bits to 8, and cuts RGB of 16 bits to 8, but leaves the
+    colour as it is in the file.
+    """
+    if rawmode in ("L;2", "L;4") and isinstance(colour, int):
+        return colour * {"L;2": 85, "L;4": 17}[rawmode]
+    if rawmode == "RGB;16B" and isinstance(colour, tuple):
+        return tuple(value >> 8 for value in colour)
+    return colour
+
+
+def correct_levels(picture: Image.Image) -> Image.Image:
+    """Returns a grey TIFF picture with the levels that it means, where Pillow leaves the file's.
+
+    Pillow inverts pictures whose white is zero only if they have 8 bits or fewer, and does not
+    scale those of 12 bits. Other pictures are returned as they are.
+
+    Raises:
+      ValueError: if white is zero in a picture of 32 bits, whose white is not known.
+    """
+    tags = getattr(picture, "tag_v2", None)
+    if tags is None or not (picture.mode.startswith("I") or picture.mode == "F"):
+        return picture
+    # BitsPerSample and PhotometricInterpretation
+    bits, white_is_zero = tags.get(258, (1,))[0], tags.get(262) == 0
+    if bits > 16 and white_is_zero:
+        raise ValueError("grey of 32 bits with white as zero is not supported")
+    if bits != 12 and not white_is_zero:
+        return picture
+    values = np.asarray(picture).astype(np.int64)
+    if bits == 12:
+        values = (values * 65535 + 2047) // 4095
+    if white_is_zero:
+        values = 65535 - values
+    corrected = Image.fromarray(values.astype(np.uint16))
+    corrected.info = dict(picture.info)
+    orientation = Image.Exif()
+    orientation[ExifTags.Base.Orientation] = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    corrected.info["exif"] = orientation.tobytes()  # of a TIFF it is in the file's tags
+    return corrected
 
 
 @contextlib.contextmanager

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from made_files import png, tiff
 from PIL import Image
 
 from srcnn_jax import pictures
+from srcnn_jax.datasets import files
 
 
 def picture(mode, size=(6, 4)):
@@ -21,6 +23,56 @@ def picture(mode, size=(6, 4)):
 )  # fmt: skip
 def test_modes_become_what_the_network_can_enlarge(mode, prepared):
     assert pictures.prepare(picture(mode), 2).mode == prepared
+
+
+GREY = np.array([[0, 10000, 50000, 65535], [1, 2, 3, 4]], np.uint16)
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_levels_of_tiff_files(bits, white_is_zero, orientation, tmp_path):
+    """Those that Pillow leaves as they are in the file, of the command and of data sets."""
+    if bits == 12 and white_is_zero:
+        pytest.skip("Pillow does not read such files, and says so")
+    path = tmp_path / "a.tif"
+    stored = (GREY >> (16 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
+    content = tiff(stored, bits=bits, white_is_zero=white_is_zero, orientation=orientation)
+    path.write_bytes(content)
+    levels = np.round(stored * (65535 / (2**bits - 1)))
+    expected = 65535 - levels if white_is_zero else levels
+    if orientation == 6:
+        expected = np.rot90(expected, -1)
+    read = np.asarray(pictures.prepare(pictures.read(path), 2))
+    unit = 65535 // np.iinfo(read.dtype).max
+    np.testing.assert_array_equal(read.astype(np.int64) * unit, expected)
+    decoded = files.decode(content, path).pixels
+    np.testing.assert_array_equal(decoded, (expected.astype(np.int64) + 128) // 257)
+
+
+def test_white_as_zero_of_unknown_white_is_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(GREY.astype(np.float32), white_is_zero=True))
+    for read in (pictures.read, lambda path: files.decode(path.read_bytes(), path)):
+        with pytest.raises(ValueError, match="32 bits with white as zero is not supported"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("row", "width", "bits", "colour", "transparent", "alpha"),
+    [
+        (b"\xa0", 3, 1, 0, (1,), [0, 255, 0]),
+        (b"\x1b", 4, 2, 0, (3,), [255, 255, 255, 0]),
+        (b"\xff\x55", 4, 4, 0, (15,), [0, 0, 255, 255]),
+        (b"\x10\xff", 2, 8, 0, (16,), [0, 255]),
+        (b"\1\2\3\xff\0\4", 2, 8, 2, (255, 0, 4), [255, 0]),
+        (b"\0\1\0\2\0\3\xff\xff\0\0\4\0", 2, 16, 2, (65535, 0, 1024), [255, 0]),
+    ],
+)
+def test_the_transparent_colour_of_a_png(row, width, bits, colour, transparent, alpha, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png([row] * 3, width, bits, colour, transparent))
+    prepared = pictures.prepare(pictures.read(path), 2)
+    assert list(np.asarray(prepared.getchannel("A"))[0]) == alpha
 
 
 def test_grey_of_32_bits_is_refused_beyond_16():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from srcnn_jax.pictures import raised_text_limits
+from srcnn_jax.pictures import correct_levels, raised_text_limits
 
 # Formats that Pillow recognises but can decode only with the help of other programs.
 _NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -61,7 +61,8 @@ def decode(data: bytes, path: pathlib.Path) -> ImageFile:
     """
     try:
         with raised_text_limits(), Image.open(io.BytesIO(data)) as image:
-            pixels = _to_uint8(ImageOps.exif_transpose(image))
+            image.load()
+            pixels = _to_uint8(ImageOps.exif_transpose(correct_levels(image)))
     except Exception as error:  # Pillow's decoders raise almost any error on damaged files.
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
