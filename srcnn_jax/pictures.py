@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
+EXIF_PREFIX = b"Exif\0\0"  # in JPEG files, and in what Pillow's writers take
 MAX_TEXT_BYTES = 2**26  # max bytes of a PNG's text and profile, uncompressed
 # The entries of `Image.info` that are kept, and their types. The types are checked, because the
 # text of a PNG can have any name.
@@ -25,6 +27,12 @@ KEPT: dict[str, Any] = {
 
 _log = logging.getLogger(__name__)
 
+OPTIONS = {  # what `Image.save` is told, by suffix
+    ".jpg": {"quality": 95, "subsampling": 0},
+    ".jpeg": {"quality": 95, "subsampling": 0},
+    ".webp": {"quality": 95},
+}
+MAX_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels
 _EIGHT_BIT = ("L", "LA", "RGB", "RGBA")
 MODES = {  # modes that an output file can hold, by its suffix
     ".png": (*_EIGHT_BIT, "I;16"),
@@ -135,8 +143,7 @@ def write(picture: Image.Image, path: Path) -> None:
     """
     partial = path.with_name(f".upscale{os.getpid()}.partial{path.suffix.lower()}")
     try:
-        # JPEG and WebP use the quality; other formats ignore it.
-        picture.save(partial, quality=95, subsampling=0, **picture.info)  # type: ignore[arg-type]
+        picture.save(partial, **_options(path), **picture.info)  # type: ignore[arg-type]
         partial.replace(path)
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
@@ -175,6 +182,10 @@ def prepare(picture: Image.Image, scale: int) -> Image.Image:
         for key, kind in KEPT.items()
         if picture.info.get(key) and isinstance(picture.info[key], kind)
     }
+    if "exif" in info and not info["exif"].startswith(EXIF_PREFIX):  # WebP's has no prefix
+        info["exif"] = EXIF_PREFIX + info["exif"]
+    if "dpi" in info and not all(0 < each < math.inf for each in info["dpi"]):
+        _log.warning("warning: a resolution of %s is left out", info.pop("dpi"))
     if picture.mode.startswith("I"):  # 16-bit grey in either byte order, or as 32-bit integers
         if picture.has_transparency_data:
             _log.warning("warning: the transparent colour of a 16-bit picture is left out")
@@ -207,13 +218,33 @@ def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return picture.convert("RGB")
 
 
-def fit(picture: Image.Image, path: Path) -> Image.Image:
-    """Returns the picture in a mode that the file can hold; a fully opaque alpha is removed.
+def _options(path: Path) -> dict[str, Any]:
+    """What `Image.save` is told for a format."""
+    return OPTIONS.get(path.suffix.lower(), {})
+
+
+def fit(picture: Image.Image, path: Path, scale: int) -> Image.Image:
+    """Returns the picture as the file can hold it when it is enlarged.
+
+    A fully opaque alpha is removed. Metadata that the format cannot hold are left out, with a
+    warning. Each piece is tried on a picture of one pixel, so all is known before the network runs.
+
+    Args:
+      picture: a picture from `prepare`.
+      path: the file.
+      scale: factor of the enlargement.
 
     Raises:
       ValueError: if the file's format cannot hold the picture. The message names the formats that
         can.
     """
+    width, height = (scale * side for side in picture.size)
+    if max(width, height) > MAX_SIDE.get(path.suffix.lower(), math.inf):
+        suffixes = ", ".join(key for key in MODES if key not in MAX_SIDE)
+        raise ValueError(
+            f"{path} cannot hold {width}x{height} pixels, because a side has at most "
+            f"{MAX_SIDE[path.suffix.lower()]} there; name a file in {suffixes}"
+        )
     modes = MODES[path.suffix.lower()]
     alpha = picture.getchannel("A") if picture.mode.endswith("A") else None
     if alpha and picture.mode not in modes and alpha.getextrema() == (255, 255):
@@ -222,4 +253,24 @@ def fit(picture: Image.Image, path: Path) -> Image.Image:
         what = "transparency" if alpha else f"{picture.mode} pixels"
         suffixes = ", ".join(key for key in MODES if picture.mode in MODES[key])
         raise ValueError(f"{path} cannot hold its {what}; name a file in {suffixes}")
+    kept = {key: value for key, value in picture.info.items() if _holds(path, picture, key, value)}
+    picture = picture.copy()
+    picture.info = kept
     return picture
+
+
+def _holds(path: Path, picture: Image.Image, key: Any, value: Any) -> bool:
+    """Whether the format of a file holds a piece of metadata; if not, a warning says so."""
+    pixel = picture.crop((0, 0, 1, 1))
+    pixel.info = {}
+    try:
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        pixel.save(file := io.BytesIO(), kind, **_options(path), **{key: value})
+        if key == "icc_profile" and len(value) > 2**20:  # JPEG: cut at 255 pieces without a word
+            with raised_text_limits(), Image.open(file) as written:
+                if written.info.get(key) != value:
+                    raise ValueError(f"{len(value)} bytes")
+    except Exception as error:  # Pillow's encoders raise undocumented errors on odd metadata
+        _log.warning("warning: %s cannot hold its %s, left out (%s)", path, key, error)
+        return False
+    return True

@@ -305,7 +305,7 @@ def _output_paths(inputs: Sequence[Path], output: Path | None, scale: int) -> li
 
 def _upscale_file(source: Path, target: Path, scale: int, network: "Network", by: Method) -> str:
     """Enlarges one file; returns the sizes before and after."""
-    picture = pictures.fit(pictures.prepare(pictures.read(source), scale), target)
+    picture = pictures.fit(pictures.prepare(pictures.read(source), scale), target, scale)
     result = _enlarge_image(picture, scale, network, by)
     pictures.write(result, target)
     return "{}x{} -> {}x{}".format(*picture.size, *result.size)
@@ -368,10 +368,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             sizes = _upscale_file(source, target, args.scale, network, by)
             print(f"{target}: {sizes}, {time.perf_counter() - start:.1f} s ({name})")
-        except (ValueError, OSError, MemoryError) as error:
-            status = _complain(f"{source}: {error or type(error).__name__}")
+        except (ValueError, OSError) as error:
+            status = _complain(f"{source}: {error}")
         except KeyboardInterrupt:
             return 130
+        except Exception as error:  # whatever one picture raises, the others are enlarged
+            reason = " ".join(str(error).split())
+            status = _complain(f"{source}: {type(error).__name__}: {reason}")
     return status
 
 

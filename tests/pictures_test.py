@@ -83,16 +83,16 @@ def test_grey_of_32_bits_is_refused_beyond_16():
 
 def test_an_opaque_alpha_is_left_out_where_it_cannot_be_held(tmp_path):
     opaque = Image.new("RGBA", (6, 4), (1, 2, 3, 255))
-    assert pictures.fit(opaque, tmp_path / "a.jpg").mode == "RGB"
-    assert pictures.fit(opaque, tmp_path / "a.png").mode == "RGBA"
+    assert pictures.fit(opaque, tmp_path / "a.jpg", 2).mode == "RGB"
+    assert pictures.fit(opaque, tmp_path / "a.png", 2).mode == "RGBA"
     with pytest.raises(
         ValueError, match=r"a.jpg cannot hold its transparency; name a file in .*png"
     ):
-        pictures.fit(Image.new("RGBA", (6, 4)), tmp_path / "a.jpg")
+        pictures.fit(Image.new("RGBA", (6, 4)), tmp_path / "a.jpg", 2)
     with pytest.raises(
         ValueError, match=r"a.webp cannot hold its I;16 pixels; name .*\.png, \.tif"
     ):
-        pictures.fit(picture("I;16"), tmp_path / "a.webp")
+        pictures.fit(picture("I;16"), tmp_path / "a.webp", 2)
 
 
 def test_read_and_write(tmp_path):
@@ -107,3 +107,52 @@ def test_read_and_write(tmp_path):
         pictures.read(tmp_path / "b.png")
     with pytest.raises(OSError, match="cannot be written"):
         pictures.write(Image.fromarray(pixels), tmp_path / "nowhere" / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("info", "suffix", "key"),
+    [
+        ({"exif": b"Exif\0\0" + bytes(70_000)}, ".jpg", "exif"),
+        ({"exif": b"Exif\0\0nothing"}, ".tif", "exif"),
+        ({"xmp": bytes(70_000)}, ".jpg", "xmp"),
+        ({"icc_profile": bytes(20_000_000)}, ".jpg", "icc_profile"),
+        ({"comment": bytes(70_000)}, ".jpg", "comment"),
+    ],
+)
+def test_metadata_that_a_format_cannot_hold_are_left_out(info, suffix, key, tmp_path, caplog):
+    given = picture("RGB")
+    given.info = {"dpi": (72, 72), **info}
+    fitted = pictures.fit(given, tmp_path / f"a{suffix}", 3)
+    assert fitted.info == {"dpi": (72, 72)}
+    assert f"a{suffix} cannot hold its {key}, left out" in caplog.text
+    pictures.write(fitted, tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("dpi", [(0.0, 0.0), (float("nan"), 72.0), (float("inf"), 1.0)])
+def test_a_resolution_that_is_none_is_left_out(dpi, caplog):
+    given = picture("RGB")
+    given.info = {"dpi": dpi}
+    assert pictures.prepare(given, 2).info == {}
+    assert "resolution" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jpg"])
+def test_a_size_that_a_format_cannot_hold_is_said_at_once(suffix, tmp_path):
+    limit = pictures.MAX_SIDE[suffix]
+    fits = picture("RGB", (limit // 2, 1))
+    pictures.fit(fits, tmp_path / f"a{suffix}", 2)
+    words = rf"a{suffix} cannot hold 4x{2 * (limit // 2 + 1)} pixels.*name a file in .png, .tif"
+    with pytest.raises(ValueError, match=words):
+        pictures.fit(picture("RGB", (2, limit // 2 + 1)), tmp_path / f"a{suffix}", 2)
+
+
+@pytest.mark.parametrize("before", [".webp", ".png", ".jpg"])
+@pytest.mark.parametrize("after", [".webp", ".png", ".jpg", ".tif"])
+def test_exif_passes_between_formats(before, after, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    source, target = tmp_path / f"a{before}", tmp_path / f"b{after}"
+    picture("RGB").save(source, exif=exif)
+    pictures.write(pictures.fit(pictures.prepare(pictures.read(source), 2), target, 2), target)
+    with Image.open(target) as written:
+        assert written.getexif()[0x010F] == "Maker"

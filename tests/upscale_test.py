@@ -521,6 +521,23 @@ def test_several_files_into_a_folder_and_one_of_them_bad(run):
     assert errors.startswith("srcnn-upscale: bad.png: not a readable picture")
 
 
+def test_whatever_one_picture_raises_the_others_are_enlarged(run, monkeypatch):
+    for name in ("a.png", "b.png"):
+        _rgb().save(name)
+    read = pictures.read
+
+    def odd(path):
+        if path.name == "a.png":
+            raise RuntimeError("a fault\nof two lines")
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read", odd)
+    status, out, err = run("a.png", "b.png", "-o", "out")
+    assert status == 1
+    assert err == "srcnn-upscale: a.png: RuntimeError: a fault of two lines\n"
+    assert out.startswith("out/b_x3.png")
+
+
 def test_weights_for_another_scale_are_used_with_a_warning(run, caplog):
     _rgb().save("in.png")
     status, output, _ = run("in.png", scale=2)
