@@ -160,6 +160,11 @@ def _interleave(phases: list[jax.Array]) -> jax.Array:
     return jnp.concatenate([rows, *rest], ROWS) if rest else rows
 
 
+def uses_batch_last(form: str) -> bool:
+    """Whether 'auto', 'batch_last' or 'channels_last' is the batch-last form on this backend."""
+    return form == "batch_last" or (form == "auto" and jax.default_backend() == "cpu")
+
+
 @functools.lru_cache
 def toom_cook(outputs: int, taps: int) -> tuple[Matrix, Matrix, Matrix]:
     """The matrices A (m, n), G (n, r), B (n, n) of the module's docstring, with n = m + r - 1."""

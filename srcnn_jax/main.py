@@ -12,8 +12,14 @@ import sys
 import traceback
 from typing import Any
 
-from absl import app, flags
-from ml_collections import config_flags
+try:
+    from absl import app, flags
+    from ml_collections import config_flags
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: the package {error.name!r} is missing: enlarging needs no more than is installed, "
+        'training and evaluation need `pip install "srcnn-jax[train]"`, or requirements.txt'
+    )
 
 from srcnn_jax import config_fields, paths, runtime
 

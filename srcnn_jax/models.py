@@ -84,7 +84,7 @@ class SRCNN(nn.Module):
         arch = self.architecture
         if x.ndim != 4 or x.shape[-1] != arch.channels:
             raise ValueError(f"SRCNN needs (N, H, W, {arch.channels}), not {x.shape}")
-        batch = x.shape[0] if uses_batch_last(self.convolution) else None
+        batch = x.shape[0] if convolution.uses_batch_last(self.convolution) else None
         if batch and self.dtype != "float32":
             raise ValueError(
                 f"dtype {self.dtype!r} is for GPUs and TPUs, with convolution 'channels_last': "
@@ -157,11 +157,6 @@ def _crop(x: jax.Array, border: int, batch: int | None) -> jax.Array:
         return x
     rows, columns = slice(border, -border), border * (batch or 1)
     return x[:, rows, columns:-columns]
-
-
-def uses_batch_last(form: str) -> bool:
-    """Whether a value of `SRCNN.convolution` means the batch-last form on the default backend."""
-    return form == "batch_last" or (form == "auto" and jax.default_backend() == "cpu")
 
 
 def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[..., jax.Array]:

@@ -10,7 +10,7 @@ import ml_collections
 import optax
 from flax.training.train_state import TrainState
 
-from srcnn_jax import input_pipeline, models, optimizer, parallel
+from srcnn_jax import convolution, input_pipeline, models, optimizer, parallel
 from srcnn_jax.architecture import context_of, create_architecture
 from srcnn_jax.runtime import largest_divisor
 from srcnn_jax.weights import Network
@@ -215,7 +215,7 @@ def microbatch_count(config: ml_collections.ConfigDict, local_batch: int) -> int
                 "of a device: choose a divisor, or 0 for an automatic choice"
             )
         return local_batch // size
-    if not models.uses_batch_last(config.model.convolution):
+    if not convolution.uses_batch_last(config.model.convolution):
         return 1
     arch = create_architecture(config)
     context = context_of(config)

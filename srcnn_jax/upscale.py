@@ -233,13 +233,9 @@ def _by_patches(network: "Network", height: int, width: int) -> tuple[int, Resto
     picture's border. The result differs from that of bands near the border, and by the zeros that
     'same' layers add around every patch.
     """
-    import jax
-
-    from srcnn_jax import models
+    from srcnn_jax.predict import predict_patches
 
     arch = network.architecture
-    model = models.SRCNN(arch, initializer="he", convolution="auto", dtype="float32")
-    apply = jax.jit(model.apply)
     margin, channels = arch.margin, arch.channels
     # The last patch of each row or column ends at the border of the picture.
     size = min(PATCH_SIZE, height), min(PATCH_SIZE, width)
@@ -258,9 +254,7 @@ def _by_patches(network: "Network", height: int, width: int) -> tuple[int, Resto
             patches = np.zeros(shape, np.float32)
             for patch, (top, left) in zip(patches, batch, strict=False):
                 patch[:] = padded[top : top + shape[1], left : left + shape[2]]
-            # GPUs and TPUs round by default, and the program that calls this may use 64 bits.
-            with jax.default_matmul_precision("highest"), jax.enable_x64(False):
-                restored = np.asarray(apply({"params": network.params}, patches))
+            restored = predict_patches(network, patches)
             for patch, (top, left) in zip(restored, batch, strict=False):
                 total[top : top + size[0], left : left + size[1]] += patch
                 count[top : top + size[0], left : left + size[1]] += 1

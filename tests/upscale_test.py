@@ -664,6 +664,28 @@ def test_flags_are_not_guessed(capsys):
     assert "--scale" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("overlap", upscale.OVERLAPS)
+def test_without_the_packages_of_training(overlap, tmp_path):
+    _rgb().save(tmp_path / "a.png")
+    code = (
+        "import sys\n"
+        "for name in 'flax tensorflow tensorflow_datasets orbax optax absl'.split():\n"
+        "    sys.modules[name] = None\n"
+        "from srcnn_jax import upscale\n"
+        "sys.exit(upscale.main(sys.argv[1:]))"
+    )
+    arguments = ["a.png", "--scale=3", f"--overlap={overlap}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a_x3.png").is_file()
+
+
 def test_process_loads_no_more_than_it_needs(tmp_path, weight_file):
     """--help without JAX; a whole run without TensorFlow and Orbax, and silent but for its line."""
     _rgb().save(tmp_path / "in.png")
