@@ -152,8 +152,9 @@ def import_tensorflow() -> Any:
 def collect_signals() -> Iterator[list[int]]:
     """Yields a list, and appends the number of each SIGINT or SIGTERM that arrives.
 
-    A second signal of the same kind has its usual effect. In other threads than the main thread the
-    list stays empty, because only the main thread receives signals.
+    A line on standard error says at once that the signal was heard. A second signal of the same
+    kind has its usual effect. In other threads than the main thread the list stays empty, because
+    only the main thread receives signals.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -164,6 +165,9 @@ def collect_signals() -> Iterator[list[int]]:
     def receive(number, frame):
         received.append(number)
         signal.signal(number, handlers[number])
+        line = f"\n{signal.Signals(number).name}: saving, then stopping\n"
+        with contextlib.suppress(OSError):  # written at once, also if the signal came in a print
+            os.write(2, line.encode())
 
     for number in handlers:
         signal.signal(number, receive)

@@ -1,6 +1,7 @@
 """The process: its cores, and where compiled programs are kept."""
 
 import pathlib
+import signal
 
 import jax
 import pytest
@@ -61,3 +62,11 @@ def test_without_a_place_for_the_cache_all_works(compilation_cache, monkeypatch,
     jax.config.update("jax_compilation_cache_dir", None)
     runtime.cache_compilations()
     assert compilation_cache() is None
+
+
+def test_a_signal_is_answered_at_once(capfd):
+    with runtime.collect_signals() as received:
+        signal.raise_signal(signal.SIGTERM)
+        assert received == [signal.SIGTERM]
+        assert capfd.readouterr().err == "\nSIGTERM: saving, then stopping\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
