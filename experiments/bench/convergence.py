@@ -55,7 +55,12 @@ RECIPES = {
     "adam": Recipe(
         "Adam",
         "configs/default.py:x3",
-        {"optimizer.name": "adam", "optimizer.options": {}, "optimizer.precondition": False},
+        {
+            "optimizer.name": "adam",
+            "optimizer.options": {},
+            "optimizer.precondition": False,
+            "optimizer.learning_rate": 1e-3,
+        },
         {"smoke": 200, "short": 3_000, "full": 9_000},
     ),
     "ours": Recipe(

@@ -216,7 +216,7 @@ def test_a_job_that_lost_a_process_ends_as_if_one_had_trained(tiny_config, tmp_p
     assert f"resumed after step {lost}" in out
     stopped = saved(shared)[-1]
     assert f"stopped by SIGTERM after step {stopped}; the same command goes on" in err
-    assert other_out == other_err == ""
+    assert (other_out, other_err) == ("", "\nSIGTERM: saving, then stopping\n")
     assert metrics(shared)[-1]["step"] == stopped < tiny_config.train.steps
 
     train.train_and_evaluate(tiny_config, str(shared))

@@ -40,8 +40,12 @@ with (folder / "steps").open("a+") as steps, (folder / "metrics.jsonl").open("a"
         print(os.getpid(), os.getppid(), file=steps, flush=True)
         values = {"step": step, "psnr": 30.0 + f2 / 10, "patches_per_second": 640.0}
         print(json.dumps(values), file=metrics, flush=True)
-mean = {"srcnn": {"psnr": 30.0 + f2 / 10 + config["seed"] / 100}}
-(folder / "eval.json").write_text(json.dumps({"datasets": {"set5": {"mean": mean}}}))
+psnr = 30.0 + f2 / 10 + config["seed"] / 100
+result = {
+    "datasets": {"set5": {"mean": {"srcnn": {"psnr": psnr}}}},
+    "validation": {"dataset": "set5", "bicubic": 30.0, "srcnn": psnr},
+}
+(folder / "eval.json").write_text(json.dumps(result))
 """
 
 
@@ -299,6 +303,7 @@ def test_the_real_training_resumes_and_main_accepts_the_best_config(tmp_path, ph
         "train.checkpoint_every": 100,
         "optimizer.warmup_steps": 2,
         "optimizer.precondition": False,
+        "optimizer.learning_rate": 1e-3,
         "data.train": photographs,
         "train.eval_dataset": photographs,
         "eval.datasets": photographs,
