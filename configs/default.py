@@ -20,8 +20,8 @@ Every field can be set on the command line by its dotted name:
 
 Flags say where a run happens and what it saves: --workdir, --data_dir, --save_images, ...
 
-Expected on T91, 9-1-5, same, Set5: 36.7, 32.7, 30.37 dB at x2, x3, x4 (the paper: 36.34, 32.39,
-30.09) after four minutes on two cores of 450 GF/s; README.md has the whole table.
+Expected on T91, 9-1-5, same, Set5: 36.80, 32.79, 30.44 dB at x2, x3, x4 (the paper: 36.34, 32.39,
+30.09) after four minutes on two cores of 450 GF/s.
 """
 
 import pathlib
