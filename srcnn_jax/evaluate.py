@@ -257,9 +257,9 @@ def evaluate_outputs(
 
     def read(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
         if dataset.name not in outputs:
-            own = pathlib.Path(folder, folders[dataset.name])
-            place = own if own.is_dir() else pathlib.Path(folder)
-            outputs[dataset.name] = dict(load(str(place.absolute())).images)
+            own = place / folders[dataset.name]
+            found = own if own.is_dir() else place
+            outputs[dataset.name] = dict(load(str(found.absolute())).images)
         names = test.name, f"{test.name}_x{scale}_srcnn"
         pixels = next((outputs[dataset.name][n] for n in names if n in outputs[dataset.name]), None)
         if pixels is None:
@@ -274,6 +274,7 @@ def evaluate_outputs(
             )
         return "outputs", image.luminance(pixels, test.luminance)
 
+    place = paths.local(folder, "the folder of outputs")
     folders = folder_names(datasets)
     outputs: dict[str, dict[str, np.ndarray]] = {}
     return {"scale": scale, **_score_all(datasets, scale, "y", read, metric_names)}

@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
         'training and evaluation need `pip install "srcnn-jax[train]"`, or requirements.txt'
     )
 
-from srcnn_jax import config_fields, paths, runtime
+from srcnn_jax import config_fields, runtime
 
 FLAGS = flags.FLAGS
 
@@ -146,9 +146,6 @@ def run(config) -> None:
     is_training = FLAGS.mode == "train"
     if not is_training and not parallel.is_main_process():
         return
-    for flag in ("workdir", "weights", "data_dir", "outputs"):
-        if path := FLAGS[flag].value:
-            setattr(FLAGS, flag, str(paths.local(path, f"--{flag}")))
     if FLAGS.mode == "eval" and not FLAGS.weights:
         raise ValueError("--mode=eval needs --weights=FILE_OR_WORKDIR")
     if FLAGS.mode == "score" and (FLAGS.weights or not FLAGS.outputs):

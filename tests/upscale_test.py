@@ -19,7 +19,6 @@ from srcnn_jax.datasets import files
 from srcnn_jax.weights import Network, save
 
 REPOSITORY = Path(__file__).parents[1]
-ROOT = Path(__file__).parents[1]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION, EXIF_IFD, PIXEL_WIDTH, PIXEL_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
 
@@ -491,7 +490,7 @@ def test_names_that_standard_output_cannot_say(encoding, tmp_path, weight_file):
     done = subprocess.run(
         [*command, f"--weights={weight_file}"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
@@ -599,7 +598,7 @@ def test_mistakes_give_one_line_and_no_file(name, run, weight_file):
 
 def test_the_networks_are_listed_and_named(run):
     command = [sys.executable, "-m", "srcnn_jax.upscale", "--list"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
     assert "\n915       x3    9-1-5, 64-32      8,032   " in listed.stdout
     _rgb().save("a.png")
@@ -664,6 +663,17 @@ def test_flags_are_not_guessed(capsys):
     assert "--scale" in capsys.readouterr().err
 
 
+def _run_code(code, arguments, folder):
+    """A program in a process of its own, in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("overlap", upscale.OVERLAPS)
 def test_without_the_packages_of_training(overlap, tmp_path):
     _rgb().save(tmp_path / "a.png")
@@ -675,14 +685,8 @@ def test_without_the_packages_of_training(overlap, tmp_path):
         "sys.exit(upscale.main(sys.argv[1:]))"
     )
     arguments = ["a.png", "--scale=3", f"--overlap={overlap}"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    process = _run_code(code, arguments, tmp_path)
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "a_x3.png").is_file()
 
 
@@ -703,12 +707,6 @@ assert not loaded("tensorflow", "orbax")
 sys.exit(status)
 """
     arguments = ["in.png", "--scale", "3", "--weights", weight_file.name]
-    process = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
+    process = _run_code(code, arguments, tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.splitlines()[-1].startswith("in_x3.png: 11x9 -> 33x27")

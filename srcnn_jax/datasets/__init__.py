@@ -18,6 +18,7 @@ import numpy as np
 from absl import logging
 
 from srcnn_jax.datasets import files, prepared, sample, sources
+from srcnn_jax.datasets.sources import HELD_OUT
 
 __all__ = [
     "HELD_OUT",
@@ -28,8 +29,6 @@ __all__ = [
     "load_all",
     "validation_name",
 ]
-
-HELD_OUT = "held_out"  # the data set that chooses, and that no network is trained on
 
 
 class DatasetNotFoundError(FileNotFoundError):

@@ -15,8 +15,9 @@ from srcnn_jax.datasets import files
 
 TABLE = pathlib.Path(__file__).with_name("sources.tsv")
 
+HELD_OUT = "held_out"  # the data set that chooses, and that no network is trained on
 # A data set whose files are some of another's may lie in the folder of that.
-FOLDERS = {"held_out": "bsds500_train"}
+FOLDERS = {HELD_OUT: "bsds500_train"}
 
 # Version of the prepared copies. Increase it when the decoding or the stored features change.
 VERSION = "1.0.0"
@@ -60,8 +61,8 @@ def rows(name: str) -> list[Row]:
 
 
 def held_out() -> frozenset[str]:
-    """The sha256 of the files of `held_out`, which are left out of every training set."""
-    return frozenset(row.sha256 for row in rows("held_out"))
+    """The sha256 of the files of `HELD_OUT`, which are left out of every training set."""
+    return frozenset(row.sha256 for row in rows(HELD_OUT))
 
 
 def folder(root: pathlib.Path, name: str) -> pathlib.Path | None:
