@@ -69,7 +69,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     data.train = "t91"  # names of data sets, or paths to folders of images, between commas
     data.colour = "y"  # 'y' (luminance, 1 channel), 'ycbcr' or 'rgb' (3 channels)
     data.patch_size = 41 if padding == "same" else 45  # side of a patch, pixels
-    data.context = True  # same layers see the pixels around a patch; False: they see zeros there
+    # Networks of same layers see the pixels around a patch. False: they see zeros there.
+    data.context = True
     data.stride = 1  # pixels between patch positions; 1: every position, 14: the paper's grid
     data.augment = True  # each patch gets one of eight flips and rotations
     data.downscale_factors = (1.0, 0.9, 0.8, 0.7, 0.6)  # each image is used at these sizes (FSRCNN)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from srcnn_jax import convolution
+from srcnn_jax import convolution, forward
 from srcnn_jax.architecture import Architecture, KernelShape, create_architecture
 
 INITIALIZERS = ("gaussian", "glorot", "he", "identity")
@@ -29,8 +29,9 @@ def create_model(config: ml_collections.ConfigDict) -> "SRCNN":
 class SRCNN(nn.Module):
     """SRCNN of any depth: convolutions, with a ReLU after each layer except the last.
 
-    `predict.predict` computes the same network on a whole image, in two forms of its own. A change
-    of the forward pass must be made in all three; `tests/predict_test.py` compares them.
+    The forward pass is in `forward.py`. `predict.predict` computes the same network on a whole
+    image, in two forms of its own. A change must be made in all three; `tests/predict_test.py`
+    compares them.
 
     Attributes:
       architecture: kernel sizes, filters, channels and padding.
@@ -69,14 +70,12 @@ class SRCNN(nn.Module):
         Args:
           x: float32 (N, H, W, channels) on the scale 0..1.
           inside: None if x are whole images. Otherwise x are windows of larger images, for a
-            network of same layers, and `inside` is float32 (N, H, W, 1): 1 where a window is inside
-            its image, and 0 where it is not. x is 0 there, too.
+            network of same layers, and `inside` says what is inside the image (`forward.forward`).
 
         Returns:
           float32 (N, H', W', channels), with H' = H - 2 margin and W' = W - 2 margin
           (`Architecture.margin`). Of windows, H' = H - 2 receptive_field_radius: what the network
-          makes of the whole image there. The zeros of a same layer begin at the image's border then
-          and not at the window's.
+          makes of the whole image there.
 
         Raises:
           ValueError: if the shape of x does not fit, or the dtype does not fit the device.
@@ -84,79 +83,34 @@ class SRCNN(nn.Module):
         arch = self.architecture
         if x.ndim != 4 or x.shape[-1] != arch.channels:
             raise ValueError(f"SRCNN needs (N, H, W, {arch.channels}), not {x.shape}")
-        batch = x.shape[0] if convolution.uses_batch_last(self.convolution) else None
-        if batch and self.dtype != "float32":
+        if self.dtype != "float32" and convolution.uses_batch_last(self.convolution):
             raise ValueError(
                 f"dtype {self.dtype!r} is for GPUs and TPUs, with convolution 'channels_last': "
                 "it is slower on a CPU, so use 'float32'"
             )
-        if batch:
-            x = _to_batch_last(x)
-            inside = None if inside is None else _to_batch_last(inside)
-        for index, (shape, padding) in enumerate(zip(arch.shapes, arch.paddings, strict=True)):
-            last = index == arch.layers - 1
-            init = _kernel_init(self.initializer, arch.channels, first=index == 0, last=last)
-            relu = nn.relu if not last else lambda y: y
-            padded = padding == "same" and inside is None
-            layer = _Convolution(
-                shape, padded, init, relu, batch, self.dtype, name=f"conv{index + 1}"
-            )
-            if inside is not None:
-                inside = _crop(inside, shape[0] // 2, batch)
-            # A pointwise layer sees no neighbours, so its input needs no mask.
-            masked = not last and arch.kernel_sizes[index + 1] > 1
-            x = layer(x, inside if masked else None)
-        if not batch:
-            return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return x.reshape(*x.shape[:2], -1, batch).transpose(3, 1, 2, 0)  # (N, H', W', C)
-
-
-class _Convolution(nn.Module):
-    """One layer, with the parameters of `flax.linen.Conv`.
-
-    Its input is (N, H, W, C) if `batch` is None, or (C, H, W N) if `batch` is N. Its output is
-    multiplied by `mask`, if there is one, which has one channel.
-    """
-
-    shape: KernelShape
-    padded: bool
-    kernel_init: Callable[..., jax.Array]
-    activation: Callable[[jax.Array], jax.Array]
-    batch: int | None
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, self.shape)
-        bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
-        rows, columns = (self.shape[0] // 2, self.shape[1] // 2) if self.padded else (0, 0)
-        if self.batch is None:
-            if self.dtype == "bfloat16":
-                x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-            y = convolution.conv_channels_last(x, kernel, (rows, columns))
-            y = self.activation(y + bias.astype(y.dtype))
-            return y if mask is None else y * mask.astype(y.dtype)
-        return convolution.conv_batch_last(
-            x,
-            kernel,
-            self.batch,
-            (rows, columns),
-            lambda y: self.activation(y + bias[:, None, None]),
-            mask,
+        layers = [
+            _Layer(
+                shape,
+                _kernel_init(self.initializer, arch.channels, index == 0, index == arch.layers - 1),
+                name=f"conv{index + 1}",
+            )()
+            for index, shape in enumerate(arch.shapes)
+        ]
+        return forward.forward(
+            layers, x, arch.paddings, form=self.convolution, dtype=self.dtype, inside=inside
         )
 
 
-def _to_batch_last(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) to (C, H, W N)."""
-    return x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)
+class _Layer(nn.Module):
+    """The parameters of one layer, named as those of `flax.linen.Conv`."""
 
+    shape: KernelShape
+    kernel_init: Callable[..., jax.Array]
 
-def _crop(x: jax.Array, border: int, batch: int | None) -> jax.Array:
-    """Takes a border away from x, which is (N, H, W, C) if `batch` is None, or (C, H, W N)."""
-    if not border:
-        return x
-    rows, columns = slice(border, -border), border * (batch or 1)
-    return x[:, rows, columns:-columns]
+    @nn.compact
+    def __call__(self) -> forward.Layer:
+        kernel = self.param("kernel", self.kernel_init, self.shape)
+        return kernel, self.param("bias", nn.initializers.zeros, self.shape[-1:])
 
 
 def _kernel_init(name: str, channels: int, first: bool, last: bool) -> Callable[..., jax.Array]:

@@ -1,9 +1,8 @@
 """Applies a network to a whole image of any size, in tiles of bounded memory.
 
-This file has more forms of the forward pass of `models.SRCNN`: `_tile_batch_last` and
-`_tile_channels_last` for tiles, `_apply` for patches. A change of the forward pass must be made in
-all of them; the tests of `predict` and `upscale` compare them. Flax is not imported, because
-enlarging does not need it.
+This file has two more forms of the forward pass of `forward.py`: `_tile_batch_last` and
+`_tile_channels_last`. A change of the forward pass must be made in all three;
+`tests/predict_test.py` compares them. Flax is not imported, because enlarging does not need it.
 """
 
 import functools
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srcnn_jax import convolution, parallel
+from srcnn_jax import convolution, forward, parallel
 from srcnn_jax.architecture import Architecture
 from srcnn_jax.convolution import Windows
 from srcnn_jax.weights import Network
@@ -126,28 +125,13 @@ def predict_patches(network: Network, patches: np.ndarray) -> np.ndarray:
     """
     layers = [(layer["kernel"], layer["bias"]) for layer in network.layers]
     with jax.enable_x64(False):
-        return np.asarray(_apply(layers, patches, network.architecture))
+        return np.asarray(_forward(layers, patches, network.architecture.paddings))
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _apply(layers, x: jax.Array, arch: Architecture) -> jax.Array:
-    """The network in the form for this device; (N, H, W, C) to (N, H', W', C)."""
-    highest = jax.lax.Precision.HIGHEST
-    count = x.shape[0]
-    batch_last = convolution.uses_batch_last("auto")
-    if batch_last:
-        x = x.transpose(3, 1, 2, 0).reshape(x.shape[3], x.shape[1], -1)  # (C, H, W N)
-    for index, ((kernel, bias), padding) in enumerate(zip(layers, arch.paddings, strict=True)):
-        radius = kernel.shape[0] // 2 if padding == "same" else 0
-        if batch_last:
-            x = convolution.conv_batch_last(x, kernel, count, (radius, radius))
-            x = x + bias[:, None, None]
-        else:
-            x = convolution.conv_channels_last(x, kernel, (radius, radius), highest) + bias
-        x = jax.nn.relu(x) if index < arch.layers - 1 else x
-    if batch_last:
-        x = x.reshape(*x.shape[:2], -1, count).transpose(3, 1, 2, 0)
-    return x
+# GPUs and TPUs round products by default.
+_forward = jax.jit(
+    functools.partial(forward.forward, precision=jax.lax.Precision.HIGHEST), static_argnums=2
+)
 
 
 def _fill(tile: np.ndarray, image: np.ndarray, corner: tuple[int, int], margin: int) -> None:

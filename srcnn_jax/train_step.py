@@ -15,7 +15,9 @@ from srcnn_jax.architecture import context_of, create_architecture
 from srcnn_jax.runtime import largest_divisor
 from srcnn_jax.weights import Network
 
-MATMUL_COLUMNS = 3000  # max pixels of a microbatch whose activations stay in a core's cache
+# Max pixels of a microbatch: its activations stay in a core's cache, and a window of the default has
+# one patch to itself, because masks of several are slower (experiments/results/LOG.md).
+MATMUL_COLUMNS = 3000
 
 Params: TypeAlias = Any  # {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}
 Batch: TypeAlias = Mapping[str, jax.Array]  # 'input' (n, H, W, C), 'label' (n, H', W', C)
