@@ -25,7 +25,8 @@ def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -
     The rule is for preconditioned gradients, which have a root mean square of 1. An update of all
     weights then has the norm sqrt(weights) times the rate, and what a network bears is about the
     same norm for every shape. Longer trainings want a lower rate, because more of the noise of the
-    batches has to be averaged out. Both were measured (experiments/results/recipe.md).
+    batches has to be averaged out. The norm was measured over 1,000 steps. The exponent is a guess
+    from single trainings of two lengths (experiments/results/LOG.md).
 
     Args:
       config: `config.optimizer`.

@@ -230,7 +230,7 @@ def fit(picture: Image.Image, path: Path, scale: int) -> Image.Image:
     warning. Each piece is tried on a picture of one pixel, so all is known before the network runs.
 
     Args:
-      picture: a picture from `prepare`.
+      picture: a picture from `prepare`. Its metadata are changed in place.
       path: the file.
       scale: factor of the enlargement.
 
@@ -253,9 +253,9 @@ def fit(picture: Image.Image, path: Path, scale: int) -> Image.Image:
         what = "transparency" if alpha else f"{picture.mode} pixels"
         suffixes = ", ".join(key for key in MODES if picture.mode in MODES[key])
         raise ValueError(f"{path} cannot hold its {what}; name a file in {suffixes}")
-    kept = {key: value for key, value in picture.info.items() if _holds(path, picture, key, value)}
-    picture = picture.copy()
-    picture.info = kept
+    picture.info = {
+        key: value for key, value in picture.info.items() if _holds(path, picture, key, value)
+    }
     return picture
 
 
