@@ -38,6 +38,7 @@ PROBE = 10  # dispatches that are timed
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
+        prog="python -m experiments.networks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -134,20 +135,29 @@ def _training(
 ) -> runner.Training:
     return runner.Training(
         config=f"configs/networks.py:{name}",
-        folder=workdir / name.replace(",", "_"),
+        folder=_folder(workdir, name),
         fields=fields,
         data_dir=data_dir,
         allow_sample=False,
     )
 
 
+def _folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
+    return workdir / name.replace(",", "_")
+
+
 def ship(workdir: pathlib.Path) -> None:
-    """Copies the finished networks of WORKDIR into the package, and writes their cards."""
+    """Copies the finished networks of WORKDIR into the package, and writes their cards.
+
+    Raises:
+      FileNotFoundError: if none is finished.
+    """
+    finished = [name for name in NAMES if (_folder(workdir, name) / "eval.json").exists()]
+    if not finished:
+        raise FileNotFoundError(f"{workdir} has no finished network: train one first")
     cards = {(card.network, card.scale): card for card in pretrained.read_cards()}
-    for name in NAMES:
-        folder = workdir / name.replace(",", "_")
-        if not (folder / "eval.json").exists():
-            continue
+    for name in finished:
+        folder = _folder(workdir, name)
         card = create_card(name, folder, read_json(workdir / "plan.json")[name]["commit"])
         shutil.copy(folder / "weights.safetensors", card.file)
         cards[card.network, card.scale] = card

@@ -91,6 +91,8 @@ def _explain(argv: list[str], error: Exception) -> str:
         for field in [word.removeprefix("config.") for word in words if word.startswith("config.")]:
             if not _has(config, field):
                 return config_fields.explain_unknown(field, config_fields.flatten(config))
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return f"{message}; --help lists the flags"
     if "as a ConfigDict" in message:
         return f"{message.partition(': Failed')[0]} is no dict: write \"{{'momentum': 0.9}}\""
     if not isinstance(error, (flags.Error, ValueError, TypeError, OSError)):

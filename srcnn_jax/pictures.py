@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
 EXIF_PREFIX = b"Exif\0\0"  # in JPEG files, and in what Pillow's writers take
@@ -70,7 +70,10 @@ def read(path: Path) -> Image.Image:
     except PermissionError:
         raise
     except Exception as error:  # decoders raise undocumented errors on damaged files
-        raise ValueError(f"not a readable picture ({error})") from error
+        reason: Any = error
+        if isinstance(error, UnidentifiedImageError):  # Pillow would print the address of a buffer
+            reason = "its content is no picture"
+        raise ValueError(f"not a readable picture ({reason})") from error
     if frames > 1 and opened.format != "MPO":  # a phone's MPO holds previews of one picture
         _log.warning("warning: %s has %d frames; only the first is enlarged", path, frames)
     return picture

@@ -15,8 +15,8 @@ from srcnn_jax.architecture import context_of, create_architecture
 from srcnn_jax.runtime import largest_divisor
 from srcnn_jax.weights import Network
 
-# Max pixels of a microbatch. Its activations stay in a core's cache. Patches of the default size come
-# one by one, because the masks of several are slower (experiments/results/LOG.md).
+# Max pixels of a microbatch. Its activations stay in a core's cache. Patches of the default size
+# come one by one, because the masks of several are slower (experiments/results/LOG.md).
 MATMUL_COLUMNS = 3000
 
 Params: TypeAlias = Any  # {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}

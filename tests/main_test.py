@@ -280,3 +280,9 @@ def test_kills_leave_no_trace(photographs, tmp_path):
     ):
         np.testing.assert_array_equal(a["kernel"], b["kernel"])
         np.testing.assert_array_equal(a["bias"], b["bias"])
+
+
+def test_an_unknown_flag_tells_where_the_flags_are_listed():
+    code, _, err = call("--config=configs/default.py:x3", "--nope=1")
+    assert code == 2
+    assert err == "error: Unknown command line flag 'nope'; --help lists the flags\n"

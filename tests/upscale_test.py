@@ -564,8 +564,8 @@ def _bad_inputs():
     png, out = "in.png", ["-o", "out.png"]
     return {
         "missing": (None, out, "in.png: there is no such file"),
-        "empty": (b"", out, "not a readable picture"),
-        "no image": (b"hello", out, "not a readable picture"),
+        "empty": (b"", out, "not a readable picture (its content is no picture)"),
+        "no image": (b"hello", out, "not a readable picture (its content is no picture)"),
         "truncated": (file.getvalue()[:2000], out, "not a readable picture"),
         "suffix": (_rgb(), ["-o", "out.xyz"], "out.xyz: the name of an output ends in .png"),
         "no suffix": (_rgb(), ["-o", "out"], "ends in .png"),

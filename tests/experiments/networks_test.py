@@ -45,6 +45,8 @@ def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "FOLDER", package)
     before = {(card.network, card.scale): card for card in pretrained.read_cards()}
     networks.plan(tmp_path, ["915,x3", "955,x4"], None, "")
+    with pytest.raises(SystemExit, match=r"error: .* has no finished network: train one first"):
+        networks.main([str(tmp_path), "--ship"])
     folder = tmp_path / "915_x3"
     folder.mkdir()
     scores = {"mean": {"bicubic": {}, "srcnn": {"psnr": 33.3333, "ssim": 0.91}}}
