@@ -32,7 +32,7 @@ from srcnn_jax import (
     weights,
     workdir,
 )
-from srcnn_jax.architecture import create_architecture
+from srcnn_jax.architecture import context_of, create_architecture
 from srcnn_jax.progress import Progress
 
 
@@ -502,6 +502,8 @@ def _describe(
     arch = create_architecture(config)
     patch_size = config.data.patch_size
     positions = input_pipeline.count_positions(data.source, patch_size, config.data.stride)
+    sizes, context = len(config.data.downscale_factors), context_of(config)
+    around = f" with {context} pixels around" if context else ""
     rates = optimizer.rates_by_label(params, config.optimizer.rates)
     labels = [
         f"{layer}/{kind} {factor:g}"
@@ -516,7 +518,8 @@ def _describe(
     )
     _say(
         f"training  {data.training.name}: {len(data.training.images)} images from "
-        f"{data.training.source}, {positions:,} positions for patches of {patch_size}"
+        f"{data.training.source}, in {sizes} size{'s' * (sizes > 1)}, {positions:,} positions for "
+        f"patches of {patch_size}{around}"
     )
     for test in data.tests:
         _say(f"testing   {test.name}: {len(test.images)} images from {test.source}")
