@@ -94,7 +94,7 @@ def plan(
     else:
         seconds = {name: _time_step(workdir, name, data_dir) for name in missing}
         steps = (60 * minutes - STARTUP * len(missing)) / sum(seconds.values())
-        unit = 100 * _dispatch()
+        unit = _dispatch()
         steps = int(steps) // unit * unit
         if steps < 1:
             raise ValueError(f"--minutes={minutes:g} are too few for {len(missing)} networks")

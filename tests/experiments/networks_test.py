@@ -33,7 +33,7 @@ def test_the_plan_is_kept(tmp_path, monkeypatch):
     # 180 seconds less the start of two networks, for steps that take a millisecond together.
     assert fields["train.steps"] == 100_000
     every = fields["train.checkpoint_every"]
-    assert every == fields["train.eval_every"] == 50_000
+    assert every == fields["train.eval_every"] == 5_000
     assert every % fields["train.steps_per_dispatch"] == 0
     with pytest.raises(ValueError, match="are too few for 1 networks"):
         networks.plan(tmp_path / "other", ["915,x2"], 0.01, "")
