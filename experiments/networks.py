@@ -88,6 +88,8 @@ def plan(
     path = workdir / "plan.json"
     found = read_json(path) or {}
     missing = [name for name in names if name not in found]
+    if not missing:
+        return found
     fields: dict[str, dict[str, Any]]
     if minutes is None:
         fields = {name: {"train.steps": networks.STEPS[name.split(",")[0]]} for name in missing}

@@ -35,6 +35,7 @@ def test_the_plan_is_kept(tmp_path, monkeypatch):
     every = fields["train.checkpoint_every"]
     assert every == fields["train.eval_every"] == 5_000
     assert every % fields["train.steps_per_dispatch"] == 0
+    assert networks.plan(tmp_path, list(times), 3.0, "") == plan  # the same command again
     with pytest.raises(ValueError, match="are too few for 1 networks"):
         networks.plan(tmp_path / "other", ["915,x2"], 0.01, "")
 
