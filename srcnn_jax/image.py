@@ -160,9 +160,12 @@ def _contributions(
 
 
 def _resize_rows(image: np.ndarray, out_length: int, scale: float, boundary: str) -> np.ndarray:
-    indices, weights = _contributions(image.shape[0], out_length, scale, boundary)
-    shape = (out_length,) + (1,) * (image.ndim - 1)
-    out = np.zeros((out_length, *image.shape[1:]), np.float64)
+    return _weigh_rows(image, *_contributions(image.shape[0], out_length, scale, boundary))
+
+
+def _weigh_rows(image: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    shape = (len(indices),) + (1,) * (image.ndim - 1)
+    out = np.zeros((len(indices), *image.shape[1:]), np.float64)
     for tap in range(indices.shape[1]):
         out += weights[:, tap].reshape(shape) * image[indices[:, tap]]
     return out
@@ -218,6 +221,31 @@ def imresize(
             rows = np.clip(round_half_up(rows), 0, 255).astype(np.uint8)
         out = np.moveaxis(rows, 0, axis)
     return np.ascontiguousarray(out, dtype=image.dtype)
+
+
+def imresize_rows(
+    image: np.ndarray, first: int, last: int, output_shape: tuple[int, int]
+) -> np.ndarray:
+    """Computes rows [first, last) of `imresize(image, output_shape=output_shape)` in float64.
+
+    Only the rows of the image that they need are read, so that a large image can be resized in
+    bands.
+
+    Args:
+      image: (H, W, C), of any dtype and range.
+      first, last: rows of the output.
+      output_shape: (height, width) of the whole output in pixels.
+
+    Returns:
+      float64 (last - first, width, C), in the range of `image`, not clipped.
+    """
+    scales = output_shape[0] / image.shape[0], output_shape[1] / image.shape[1]
+    indices, weights = _contributions(image.shape[0], output_shape[0], scales[0], "symmetric")
+    indices, weights = indices[first:last], weights[first:last]
+    rows = image[indices.min() : indices.max() + 1].astype(np.float64)
+    rows = _weigh_rows(rows, indices - indices.min(), weights)
+    columns = _resize_rows(np.moveaxis(rows, 1, 0), output_shape[1], scales[1], "symmetric")
+    return np.moveaxis(columns, 0, 1)
 
 
 KERNEL_RADIUS = 3  # pixels of the small image; the bicubic kernel extends to less than this

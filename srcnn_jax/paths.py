@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import re
 
 
 def local(path: str | os.PathLike, flag: str) -> pathlib.Path:
@@ -28,3 +29,9 @@ def argument(path: str) -> pathlib.Path:
         return local(path, "the path")
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Returns a sorting key that puts `t2.bmp` before `t10.bmp` and ignores case."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

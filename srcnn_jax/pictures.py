@@ -1,82 +1,264 @@
-"""Picture files: reading, writing, Pillow's modes and the metadata that an output keeps."""
+"""Pictures: reading their files, Pillow's modes, animations, and the metadata that are kept.
+
+A picture is arrays and metadata, `Picture`. Its `kind` names its pixels as Pillow's modes do: L,
+LA, RGB, RGBA, I;16 and F, and besides LA;16, RGB;16 and RGBA;16, which Pillow does not have.
+"""
 
 import contextlib
+import dataclasses
+import importlib
 import io
 import logging
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageOps,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    features,
+)
 
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
 EXIF_PREFIX = b"Exif\0\0"  # in JPEG files, and in what Pillow's writers take
 MAX_TEXT_BYTES = 2**26  # max bytes of a PNG's text and profile, uncompressed
-# The entries of `Image.info` that are kept, and their types. The types are checked, because the
-# text of a PNG can have any name.
+PNG_XMP = "XML:com.adobe.xmp"  # name of the text of a PNG that is its XMP
+TIFF_XMP, TIFF_RESOLUTION = 700, 282  # tags
+# The metadata that are kept, and their types. The types are checked, because the text of a PNG can
+# have any name.
 KEPT: dict[str, Any] = {
     "icc_profile": bytes,
     "exif": bytes,
     "dpi": tuple,
     "xmp": bytes,
-    "comment": (bytes, str),
+    "comment": bytes,
 }
+EXIF_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+# Tags of a TIFF that say what it shows, not how it is stored. They are EXIF data.
+DESCRIPTIVE = frozenset(
+    {
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.Software,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.HostComputer,
+        ExifTags.Base.Copyright,
+        ExifTags.Base.Rating,
+        ExifTags.Base.RatingPercent,
+        ExifTags.Base.XPTitle,
+        ExifTags.Base.XPComment,
+        ExifTags.Base.XPAuthor,
+        ExifTags.Base.XPKeywords,
+        ExifTags.Base.XPSubject,
+    }
+)
+# Formats that Pillow recognises but can decode only with the help of other programs.
+NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+NEED_PACKAGES = (".heic", ".heif", ".hif", ".avif")  # `require` names the package
+ANIMATED = ("GIF", "WEBP", "PNG")  # formats whose frames are an animation
+PROFILES = {"L": b"GRAY", "I": b"GRAY", "F": b"GRAY", "R": b"RGB "}  # by the kind's first letter
 
 _log = logging.getLogger(__name__)
 
-OPTIONS = {  # what `Image.save` is told, by suffix
-    ".jpg": {"quality": 95, "subsampling": 0},
-    ".jpeg": {"quality": 95, "subsampling": 0},
-    ".webp": {"quality": 95},
-}
-MAX_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels
-_EIGHT_BIT = ("L", "LA", "RGB", "RGBA")
-MODES = {  # modes that an output file can hold, by its suffix
-    ".png": (*_EIGHT_BIT, "I;16"),
-    ".jpg": ("L", "RGB"),
-    ".jpeg": ("L", "RGB"),
-    ".webp": _EIGHT_BIT,
-    ".tif": (*_EIGHT_BIT, "I;16", "F"),
-    ".tiff": (*_EIGHT_BIT, "I;16", "F"),
-    ".bmp": ("L", "RGB", "RGBA"),
-}
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture, or an animation.
+
+    Attributes:
+      frames: arrays of one shape and dtype, upright: (H, W), (H, W, 2) with alpha, (H, W, 3) RGB or
+        (H, W, 4) RGBA of uint8 or uint16, or (H, W) of float32. A picture has one.
+      info: metadata, with the keys of `KEPT`.
+      durations: milliseconds of each frame of an animation; empty for a picture.
+      plays: how often an animation is played; 0 for without end.
+    """
+
+    frames: tuple[np.ndarray, ...]
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    durations: tuple[float, ...] = ()
+    plays: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        height, width = self.frames[0].shape[:2]
+        return width, height
+
+    @property
+    def kind(self) -> str:
+        """The kind of its pixels, as Pillow's mode."""
+        array = self.frames[0]
+        if array.dtype.kind == "f":
+            return "F"
+        channels = ("L", "LA", "RGB", "RGBA")[array.shape[2] - 1 if array.ndim == 3 else 0]
+        if array.dtype == np.uint8:
+            return channels
+        return "I;16" if channels == "L" else f"{channels};16"
 
 
-def read(path: Path) -> Image.Image:
-    """Reads the first frame of a picture file.
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read(path: Path, frame: int | None = None) -> Picture:
+    """Reads a picture file. Arguments and errors are those of `decode`.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if the file is not a readable picture, or has more than `MAX_PIXELS` pixels.
     """
     if not path.is_file():
         raise FileNotFoundError("there is no such file, or it is a folder")
+    # From a path, Pillow maps some TIFF files into memory and then turns them wrongly.
+    return decode(path.read_bytes(), str(path), frame)
+
+
+def decode(content: bytes, name: str, frame: int | None = None) -> Picture:
+    """Decodes the bytes of a picture file.
+
+    Args:
+      content: the bytes.
+      name: what warnings call the file.
+      frame: the frame or page that is wanted, from 1 on; None for all frames of an animation
+        (GIF, WebP, APNG), and for the first page of other files.
+
+    Raises:
+      ValueError: if they are not a readable picture, have more than `MAX_PIXELS` pixels, or no such
+        frame.
+    """
     try:
-        # From a path, Pillow maps some TIFF files into memory and then turns them wrongly.
-        content = io.BytesIO(path.read_bytes())
-        picture: Image.Image
-        with raised_text_limits(), Image.open(content) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(f"{opened.width}x{opened.height} pixels, limit {MAX_PIXELS}")
-            frames = getattr(opened, "n_frames", 1)
-            rawmode = opened.tile[0].args if opened.tile else None
-            opened.load()
-        if "transparency" in opened.info and opened.format == "PNG":
-            opened.info["transparency"] = _as_pixels(opened.info["transparency"], rawmode)
-        picture = correct_levels(opened)
-    except PermissionError:
-        raise
+        with raised_text_limits(), _unlimited_size(), _open(content) as opened:
+            return _decode(opened, name, frame)
+    except (RefusedError, ImportError) as error:
+        raise ValueError(str(error)) from error
     except Exception as error:  # decoders raise undocumented errors on damaged files
         reason: Any = error
         if isinstance(error, UnidentifiedImageError):  # Pillow would print the address of a buffer
             reason = "its content is no picture"
         raise ValueError(f"not a readable picture ({reason})") from error
-    if frames > 1 and opened.format != "MPO":  # a phone's MPO holds previews of one picture
-        _log.warning("warning: %s has %d frames; only the first is enlarged", path, frames)
-    return picture
+
+
+class RefusedError(ValueError):
+    """A picture that is readable, but not accepted."""
+
+
+@contextlib.contextmanager
+def _unlimited_size() -> Iterator[None]:
+    """Lets Pillow open pictures of any size: photographs exceed its limit. Ours is in `_open`."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def has_picture_name(path: Path) -> bool:
+    """Whether a file has the suffix of a picture that can be read, and is not hidden."""
+    suffix = path.suffix.lower()
+    readable = Image.registered_extensions().get(suffix) in set(Image.OPEN) - NEED_HELP
+    return (readable or suffix in NEED_PACKAGES) and not path.name.startswith(".")
+
+
+def _open(content: bytes) -> Image.Image:
+    """Opens a picture; raises ImportError with the package to install if Pillow needs one."""
+    if content[4:8] == b"ftyp":  # the box that HEIC and AVIF files begin with names their brand
+        brand = content[8:12]
+        if brand in (b"avif", b"avis"):
+            require("AVIF")
+        elif brand[:3] in (b"hei", b"hev", b"mif", b"msf"):
+            require("HEIC")
+    opened = Image.open(io.BytesIO(content))
+    frames = getattr(opened, "n_frames", 1) if opened.format in ANIMATED else 1
+    if opened.width * opened.height * frames > MAX_PIXELS:
+        times = f"{frames} times " if frames > 1 else ""
+        raise RefusedError(f"{times}{opened.width}x{opened.height} pixels, limit {MAX_PIXELS}")
+    return opened
+
+
+def require(format: str) -> None:
+    """Makes Pillow read and write HEIC or AVIF; raises ImportError with the package to install."""
+    if format == "HEIC":
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError as error:
+            raise ImportError(
+                "HEIC pictures need the package pillow-heif: pip install pillow-heif"
+            ) from error
+    elif format == "AVIF" and not features.check("avif"):
+        try:
+            importlib.import_module("pillow_avif")
+        except ImportError as error:
+            raise ImportError(
+                "AVIF pictures need a newer Pillow, or the package pillow-avif-plugin: "
+                "pip install pillow-avif-plugin"
+            ) from error
+
+
+def _decode(opened: Image.Image, name: str, frame: int | None) -> Picture:
+    """`decode`, of an open file."""
+    # A PNG may have a picture for programs that do not know animations. It is no frame.
+    before = 1 if opened.info.get("default_image") else 0
+    frames = getattr(opened, "n_frames", 1) - before
+    if frame is not None and not 1 <= frame <= frames:
+        raise RefusedError(f"frame {frame} of {frames}: --frame is from 1 to {frames}")
+    animated = frames > 1 and opened.format in ANIMATED and frame is None
+    if frames > 1 and frame is None and not animated and opened.format != "MPO":
+        # A phone's MPO holds previews of one picture.
+        _log.warning(
+            "warning: %s has %d pages: only the first; --frame picks another", name, frames
+        )
+    chosen = range(frames) if animated else [(frame or 1) - 1]
+    pictures, durations = [], []
+    for index in chosen:
+        if frames + before > 1:
+            opened.seek(index + before)
+        pictures.append(from_image(_load(opened)))
+        durations.append(float(opened.info.get("duration") or 0))
+    if not animated:
+        return pictures[0]
+    return Picture(
+        _alike([picture.frames[0] for picture in pictures]),
+        pictures[0].info,
+        tuple(durations),
+        _plays(opened.info.get("loop"), str(opened.format)),
+    )
+
+
+def _load(opened: Image.Image) -> Image.Image:
+    """Decodes the frame at which the file is, with the levels and colours that it means."""
+    tiles = getattr(opened, "tile", None)
+    rawmode = tiles[0].args if tiles else None
+    opened.load()
+    if "transparency" in opened.info and opened.format == "PNG":
+        opened.info["transparency"] = _as_pixels(opened.info["transparency"], rawmode)
+    return correct_levels(opened)
+
+
+def _plays(loop: int | None, format: str) -> int:
+    """How often an animation is played: a GIF counts repetitions, and without a number plays once.
+
+    Returns:
+      0 for without end.
+    """
+    if format == "GIF":
+        return 1 if loop is None else loop and loop + 1
+    return loop or 0
+
+
+def _alike(frames: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Makes frames of grey, colour and alpha arrays of one shape: of uint8 (H, W[, C])."""
+    counts = {1 if frame.ndim == 2 else frame.shape[2] for frame in frames}
+    if len(counts) == 1:
+        return tuple(frames)
+    mode = ("RGB" if counts & {3, 4} else "L") + "A" * bool(counts & {2, 4})
+    return tuple(np.asarray(Image.fromarray(frame).convert(mode)) for frame in frames)
 
 
 def _as_pixels(colour: Any, rawmode: Any) -> Any:
@@ -107,7 +289,7 @@ def correct_levels(picture: Image.Image) -> Image.Image:
     # BitsPerSample and PhotometricInterpretation
     bits, white_is_zero = tags.get(258, (1,))[0], tags.get(262) == 0
     if bits > 16 and white_is_zero:
-        raise ValueError("grey of 32 bits with white as zero is not supported")
+        raise RefusedError("grey of 32 bits with white as zero is not supported")
     if bits != 12 and not white_is_zero:
         return picture
     values = np.asarray(picture).astype(np.int64)
@@ -116,10 +298,9 @@ def correct_levels(picture: Image.Image) -> Image.Image:
     if white_is_zero:
         values = 65535 - values
     corrected = Image.fromarray(values.astype(np.uint16))
-    corrected.info = dict(picture.info)
-    orientation = Image.Exif()
-    orientation[ExifTags.Base.Orientation] = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    corrected.info["exif"] = orientation.tobytes()  # of a TIFF it is in the file's tags
+    exif = _tiff_exif(picture)
+    exif[ExifTags.Base.Orientation] = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    corrected.info = {**picture.info, "exif": exif.tobytes()}
     return corrected
 
 
@@ -138,142 +319,134 @@ def raised_text_limits() -> Iterator[None]:
         PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
-def write(picture: Image.Image, path: Path) -> None:
-    """Saves a picture atomically: `path` is never an incomplete file.
-
-    Raises:
-      OSError: if the file cannot be written.
-    """
-    partial = path.with_name(f".upscale{os.getpid()}.partial{path.suffix.lower()}")
-    try:
-        picture.save(partial, **_options(path), **picture.info)  # type: ignore[arg-type]
-        partial.replace(path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+# --- Pillow's pictures ----------------------------------------------------------------------------
 
 
-def prepare(picture: Image.Image, scale: int) -> Image.Image:
-    """Returns the picture upright, in mode L, LA, RGB, RGBA, I;16 or F, with the output's metadata.
+def from_image(image: Image.Image) -> Picture:
+    """Returns a picture of Pillow's, of any mode, upright and with the metadata that are kept.
 
     A CMYK picture becomes RGB, because networks work on RGB or YCbCr. Its ICC profile is used for
     the conversion, and sRGB's profile replaces it. Any other picture keeps its profile, because its
     pixels keep their colour space.
 
-    Args:
-      picture: a picture of any mode.
-      scale: factor of the enlargement, for the size in the EXIF data.
-
     Raises:
       ValueError: if the picture is 32-bit grey with values outside 0..65535.
     """
+    info = info_of(image)
     try:
-        picture = ImageOps.exif_transpose(picture)
-        exif = picture.getexif()
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        if ExifTags.Base.ExifImageWidth in details and "exif" in picture.info:
-            details[ExifTags.Base.ExifImageWidth] = picture.width * scale
-            details[ExifTags.Base.ExifImageHeight] = picture.height * scale
-            picture.info["exif"] = exif.tobytes()
+        upright = ImageOps.exif_transpose(image)
+        upright.getexif().get_ifd(ExifTags.IFD.Exif)  # decodes them
+        if exif := exif_of(upright) or exif_of(image):
+            info["exif"] = exif
+        image = upright
     except Exception as error:  # Pillow raises undocumented errors on damaged EXIF data
         _log.warning("warning: damaged EXIF data is left out (%s)", error)
-        picture = picture.copy()
-        picture.info.pop("exif", None)
-    info: dict[Any, Any] = {
-        key: picture.info[key]
-        for key, kind in KEPT.items()
-        if picture.info.get(key) and isinstance(picture.info[key], kind)
-    }
-    if "exif" in info and not info["exif"].startswith(EXIF_PREFIX):  # WebP's has no prefix
-        info["exif"] = EXIF_PREFIX + info["exif"]
+        info.pop("exif", None)
+        image = image.copy()
     if "dpi" in info and not all(0 < each < math.inf for each in info["dpi"]):
         _log.warning("warning: a resolution of %s is left out", info.pop("dpi"))
-    if picture.mode.startswith("I"):  # 16-bit grey in either byte order, or as 32-bit integers
-        if picture.has_transparency_data:
+    if image.mode.startswith("I"):  # 16-bit grey in either byte order, or as 32-bit integers
+        if image.has_transparency_data:
             _log.warning("warning: the transparent colour of a 16-bit picture is left out")
-        grey = np.asarray(picture)
+        grey = np.asarray(image)
         if grey.size and not 0 <= grey.min() <= grey.max() <= 65535:
-            raise ValueError(
+            raise RefusedError(
                 f"32-bit grey from {grey.min()} to {grey.max()} is not supported; "
                 "rescale it to 16 bits (0..65535)"
             )
-        picture = Image.fromarray(grey.astype(np.uint16))
-    elif picture.mode in ("CMYK", "LAB"):
-        picture = _srgb(picture, info.pop("icc_profile", None))
-        info.update(picture.info)
-    elif picture.mode != "F":
-        colour = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
-        picture = picture.convert(colour + "A" * picture.has_transparency_data)
-    picture.info = info
+        return Picture((grey.astype(np.uint16),), info)
+    if image.mode in ("CMYK", "LAB"):
+        image = _srgb(image, info.pop("icc_profile", None))
+        if profile := image.info.get("icc_profile"):
+            info["icc_profile"] = profile
+    elif image.mode != "F":
+        colour = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        image = image.convert(colour + "A" * image.has_transparency_data)
+    picture = Picture((np.asarray(image),), info)
+    if (profile := info.get("icc_profile")) and profile[16:20] != PROFILES[picture.kind[0]]:
+        space = profile[16:20].decode("ascii", "replace").strip()
+        _log.warning("warning: a profile of %s is left out: the pixels are %s", space, picture.kind)
+        del info["icc_profile"]
     return picture
 
 
-def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+def info_of(image: Image.Image) -> dict[str, Any]:
+    """The metadata of `KEPT` that a picture of Pillow's has, but its EXIF data."""
+    info = dict(image.info)
+    if image.format == "PNG" and isinstance(info.get("Comment"), str):
+        info["comment"] = str(info["Comment"])
+    if isinstance(info.get("comment"), str):
+        info["comment"] = info["comment"].encode()
+    if tags := getattr(image, "tag_v2", None):
+        if isinstance(tags.get(TIFF_XMP), bytes):
+            info["xmp"] = tags[TIFF_XMP]
+        if TIFF_RESOLUTION not in tags:
+            info.pop("dpi", None)  # Pillow's (1, 1)
+    return {
+        key: info[key]
+        for key, kind in KEPT.items()
+        if key != "exif" and info.get(key) and isinstance(info[key], kind)
+    }
+
+
+def exif_of(image: Image.Image) -> bytes:
+    """The EXIF data of a picture of Pillow's, as JPEG files hold them; empty if there are none.
+
+    Those of a TIFF are among its tags. They are without its orientation.
+    """
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes) and exif:
+        return exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif  # WebP's has none
+    if getattr(image, "tag_v2", None) is None:
+        return b""
+    exif = _tiff_exif(image)
+    return exif.tobytes() if len(exif) or any(map(image.getexif().get_ifd, EXIF_FOLDERS)) else b""
+
+
+def _tiff_exif(image: Image.Image) -> Image.Exif:
+    """Those tags of a TIFF that are EXIF data: they say what it shows, not how it is stored."""
+    tags, exif = image.getexif(), Image.Exif()
+    exif.update({tag: value for tag, value in tags.items() if tag in DESCRIPTIVE})
+    for folder in EXIF_FOLDERS:
+        if values := tags.get_ifd(folder):
+            exif.get_ifd(folder).update(values)
+    return exif
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Converts CMYK or LAB to RGB. The result has sRGB's profile if `profile` was used."""
-    picture.info = {}
-    if profile and picture.mode == "CMYK":
+    image.info = {}
+    if profile and image.mode == "CMYK":
         source, srgb = io.BytesIO(profile), ImageCms.createProfile("sRGB")
         try:
-            return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")  # type: ignore
+            return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")  # type: ignore
         except ImageCms.PyCMSError as error:
             _log.warning("warning: the CMYK profile is unusable and left out (%s)", error)
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
-def _options(path: Path) -> dict[str, Any]:
-    """What `Image.save` is told for a format."""
-    return OPTIONS.get(path.suffix.lower(), {})
-
-
-def fit(picture: Image.Image, path: Path, scale: int) -> Image.Image:
-    """Returns the picture as the file can hold it when it is enlarged.
-
-    A fully opaque alpha is removed. Metadata that the format cannot hold are left out, with a
-    warning. Each piece is tried on a picture of one pixel, so all is known before the network runs.
-
-    Args:
-      picture: a picture from `prepare`. Its metadata are changed in place.
-      path: the file.
-      scale: factor of the enlargement.
+def to_image(picture: Picture) -> Image.Image:
+    """Returns the first frame as a picture of Pillow's, with its metadata in `info`.
 
     Raises:
-      ValueError: if the file's format cannot hold the picture. The message names the formats that
-        can.
+      ValueError: if it is of a kind that Pillow does not have.
     """
-    width, height = (scale * side for side in picture.size)
-    if max(width, height) > MAX_SIDE.get(path.suffix.lower(), math.inf):
-        suffixes = ", ".join(key for key in MODES if key not in MAX_SIDE)
-        raise ValueError(
-            f"{path} cannot hold {width}x{height} pixels, because a side has at most "
-            f"{MAX_SIDE[path.suffix.lower()]} there; name a file in {suffixes}"
-        )
-    modes = MODES[path.suffix.lower()]
-    alpha = picture.getchannel("A") if picture.mode.endswith("A") else None
-    if alpha and picture.mode not in modes and alpha.getextrema() == (255, 255):
-        picture = picture.convert(picture.mode[:-1])
-    if picture.mode not in modes:
-        what = "transparency" if alpha else f"{picture.mode} pixels"
-        suffixes = ", ".join(key for key in MODES if picture.mode in MODES[key])
-        raise ValueError(f"{path} cannot hold its {what}; name a file in {suffixes}")
-    picture.info = {
-        key: value for key, value in picture.info.items() if _holds(path, picture, key, value)
-    }
-    return picture
+    if ";16" in picture.kind and picture.kind != "I;16":
+        raise ValueError(f"Pillow has no pixels of the kind {picture.kind}")
+    image = Image.fromarray(picture.frames[0])
+    image.info.update(picture.info)
+    return image
 
 
-def _holds(path: Path, picture: Image.Image, key: Any, value: Any) -> bool:
-    """Whether the format of a file holds a piece of metadata; if not, a warning says so."""
-    pixel = picture.crop((0, 0, 1, 1))
-    pixel.info = {}
-    try:
-        kind = Image.registered_extensions()[path.suffix.lower()]
-        pixel.save(file := io.BytesIO(), kind, **_options(path), **{key: value})
-        if key == "icc_profile" and len(value) > 2**20:  # JPEG: cut at 255 pieces without a word
-            with raised_text_limits(), Image.open(file) as written:
-                if written.info.get(key) != value:
-                    raise ValueError(f"{len(value)} bytes")
-    except Exception as error:  # Pillow's encoders raise undocumented errors on odd metadata
-        _log.warning("warning: %s cannot hold its %s, left out (%s)", path, key, error)
-        return False
-    return True
+def resized(info: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Returns metadata with the EXIF data's width and height in pixels replaced, if it has them."""
+    info = dict(info)
+    if "exif" in info:
+        exif = Image.Exif()
+        exif.load(info["exif"])
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        if ExifTags.Base.ExifImageWidth in details:
+            details[ExifTags.Base.ExifImageWidth] = size[0]
+            details[ExifTags.Base.ExifImageHeight] = size[1]
+            info["exif"] = exif.tobytes()
+    return info

@@ -1,375 +1,299 @@
 """Enlarges pictures of any size and mode: `python -m srcnn_jax.upscale photo.jpg --scale 3`.
 
-The network restores its planes (luminance, or all colours). Chroma that it does not restore, and
-alpha, are enlarged by bicubic interpolation. The computation is in float, in bands of rows, and the
-result is rounded once at the end. JAX is imported on first use, so `--help` and errors on the
-command line need no waiting.
+`upscale` is the function, and `main` the command. JAX is imported on first use, so `--help` and
+errors on the command line need no waiting.
 """
 
 import argparse
+import dataclasses
 import functools
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from PIL import Image
 
-from srcnn_jax import colour, image, paths, pictures, runtime
+import srcnn_jax
+from srcnn_jax import batch, enlargement, paths, picture_formats, pictures, runtime
+from srcnn_jax.pictures import Picture
 
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network
 
-BAND_PIXELS = 2**21  # output pixels that are computed at a time; they bound the working memory
-PATCH_SIZE, PATCH_STRIDE = 33, 14  # pixels: the article's overlapping patches
-PATCHES_AT_ONCE = 64  # patches in one call of the network
-OVERLAPS = ("band", "average")
-# `restore(first, rows)` returns restored rows, float32 (h, W, C). `rows` holds enlarged rows,
-# float32 (h, W, C) on the scale 0..1, from row `first` of the enlarged picture on.
-Restore = Callable[[int, np.ndarray], np.ndarray]
-# `method(network, height, width)` returns, for an enlarged picture of that size, the extra rows
-# that a band needs on each side, and how to restore it.
-Method = Callable[["Network", int, int], tuple[int, Restore]]
-
-Picture = TypeVar("Picture", np.ndarray, Image.Image)
+SCALE = 2  # default factor of the enlargement
+Kind = TypeVar("Kind", np.ndarray, Image.Image)
 
 _log = logging.getLogger(__name__)
 
 
+@overload
+def upscale(picture: Kind, scale: float = ..., *args: Any, **options: Any) -> Kind: ...
+@overload
 def upscale(
-    picture: Picture,
-    scale: int,
+    picture: str | os.PathLike, scale: float = ..., *args: Any, **options: Any
+) -> Image.Image: ...
+def upscale(
+    picture: Any,
+    scale: float = SCALE,
     weights: "Network | str | os.PathLike | None" = None,
     *,
     network: str = "best",
     overlap: str = "band",
     self_ensemble: bool = False,
-) -> Picture:
-    """Enlarges a picture by a whole number.
+) -> Any:
+    """Enlarges a picture.
+
+    Networks are for whole scales. Other factors are reached by networks one after the other: 6 is
+    3 times 2. If there is no such chain, the nearest larger one is taken, and its result is shrunk
+    with antialiasing.
 
     Colour is split into BT.601 YCbCr, as in the paper. A network for three channels gets all of
     them; a grey picture becomes three equal channels for it. Colours of fully transparent pixels
     are not kept, because they would leak into the visible pixels.
 
+    The networks that come with the project are read once in a process. Read your own once by
+    `weights.load`, too, if you enlarge many pictures.
+
     Args:
-      picture: a PIL image of any mode, or an array (H, W), (H, W, 2) with alpha, (H, W, 3) RGB or
-        (H, W, 4) RGBA of uint8, uint16 or float in 0..1.
-      scale: factor of the enlargement, 2 or more.
-      weights: the network, its file or its workdir; None for a bundled one (scales 2, 3, 4).
-      network: the bundled network, as '915'; 'best' is the one with the highest PSNR.
+      picture: a PIL image of any mode; the path of a picture file, of which the first frame is
+        taken; or an array (H, W), (H, W, 2) with alpha, (H, W, 3) RGB or (H, W, 4) RGBA of uint8,
+        uint16 or float in 0..1.
+      scale: factor of the enlargement, above 1 and up to 16.
+      weights: the network, its file or its workdir; None for bundled ones.
+      network: the bundled networks, as '915'; 'best' are those with the highest PSNR.
       overlap: 'band', or 'average' for the mean over overlapping patches, each restored by itself.
       self_ensemble: whether the result is the mean over eight flips and rotations, which takes
         eight times as long; with overlap 'band'.
 
     Returns:
-      The enlarged picture, scale * H by scale * W pixels: an array with the axes and dtype of
-      `picture`, or a PIL image of mode L, LA, RGB, RGBA, I;16 or F, upright, with its ICC profile,
-      EXIF data and resolution.
+      The enlarged picture, scale * H by scale * W pixels, rounded: an array with the axes and dtype
+      of `picture`, or a PIL image of mode L, LA, RGB, RGBA, I;16 or F, upright, with its ICC
+      profile, EXIF data and resolution.
 
     Raises:
       ValueError, FileNotFoundError: the message names the value and the fix.
     """
-    if overlap not in OVERLAPS:
-        raise ValueError(f"overlap is one of {OVERLAPS}, not {overlap!r}")
-    by = _method(overlap, self_ensemble)
-    loaded = _network(weights, scale, network)
+    restored_by = enlargement.choose_method(overlap, self_ensemble)
+    networks = load_networks(weights, network)
     if isinstance(picture, np.ndarray):
-        return _enlarge(picture, scale, loaded, by)
-    return _enlarge_image(pictures.prepare(picture, scale), scale, loaded, by)
+        enlargement.check_pixels(picture)
+        shape = target_size((picture.shape[1], picture.shape[0]), scale)[::-1]
+        return enlargement.enlarge(picture, shape, networks, restored_by)
+    if isinstance(picture, Image.Image):
+        given = pictures.from_image(picture)
+    else:
+        given = pictures.read(Path(picture), frame=1)
+    enlarged = _enlarge(given, target_size(given.size, scale), networks, restored_by)
+    return pictures.to_image(enlarged)
 
 
-def _method(overlap: str, self_ensemble: bool) -> Method:
-    """Returns the function that restores an enlarged picture; raises as `upscale`."""
-    if overlap == "band":
-        return functools.partial(_by_bands, self_ensemble=self_ensemble)
-    if self_ensemble:
-        raise ValueError(f"a self-ensemble goes with overlap 'band', not {overlap!r}")
-    return _by_patches
+def load_networks(
+    weights: "Network | str | os.PathLike | None" = None, network: str = "best"
+) -> Mapping[int, "Network"]:
+    """Loads networks by scale; arguments and errors as `upscale`.
 
-
-def _network(
-    weights: "Network | str | os.PathLike | None", scale: int, name: str = "best"
-) -> "Network":
-    """Returns the network that `weights` or `name` names; raises as `upscale`."""
-    if scale < 2:
-        raise ValueError(f"the scale is a whole number from 2 up, not {scale}")
+    A network that does not say its scale is taken for any.
+    """
     from srcnn_jax import weights as weight_files
 
     if weights is None:
-        return weight_files.load_pretrained(scale, name)
-    if isinstance(weights, weight_files.Network):
-        return weights
-    network = weight_files.load(weights)
-    if network.scale not in (scale, None):  # allowed, but often a mistake
-        _log.warning("warning: %s was trained for x%s, not x%s", weights, network.scale, scale)
-    return network
+        return _bundled(network)
+    if not isinstance(weights, weight_files.Network):
+        weights = weight_files.load(weights)
+    scales = [weights.scale] if weights.scale else range(2, enlargement.MAX_SCALE + 1)
+    return dict.fromkeys(scales, weights)
 
 
-def _enlarge_image(picture: Image.Image, scale: int, network: "Network", by: Method) -> Image.Image:
-    """`upscale` for a picture from `pictures.prepare`."""
-    result = Image.fromarray(_enlarge(np.asarray(picture), scale, network, by))
-    result.info = picture.info
-    return result
+@functools.cache
+def _bundled(network: str) -> Mapping[int, "Network"]:
+    """The bundled networks of a name, by scale."""
+    from srcnn_jax.weights import load_pretrained, pretrained
+
+    return {scale: load_pretrained(scale, network) for scale in pretrained.scales(network)}
 
 
-def _enlarge(pixels: np.ndarray, scale: int, network: "Network", by: Method) -> np.ndarray:
-    """`upscale` for arrays."""
-    if not pixels.dtype.isnative:
-        native = _enlarge(pixels.astype(pixels.dtype.newbyteorder("=")), scale, network, by)
-        return native.astype(pixels.dtype)
-    white = _check_pixels(pixels)
-    planes = pixels.reshape(*pixels.shape[:2], -1)  # (H, W, C)
-    channels = 1 if planes.shape[2] < 3 else 3  # without alpha
-    if planes.shape[2] > channels:
-        planes = _fill_transparent(planes)
-    height, width = scale * planes.shape[0], scale * planes.shape[1]
-    beyond, restore = by(network, height, width)
-    bands = -(-height // max(BAND_PIXELS // width, beyond, 1))
-    rows = -(-height // bands)
-    span = min(height, rows + 2 * beyond)  # the same for all bands, so that JAX compiles once
-    out = np.empty((height, width, planes.shape[2]), pixels.dtype)
-    for top in range(0, height, rows):
-        first = min(max(top - beyond, 0), height - span)
-        band = image.enlarge_rows(planes, first, first + span, scale) / white  # (span, width, C)
-        restored = _restore(band[..., :channels], network.colour, functools.partial(restore, first))
-        band = np.concatenate([restored, band[..., channels:]], axis=2)
-        out[top : top + rows] = _quantise(band[top - first :][:rows], white, pixels.dtype)
-    return out.reshape(height, width, *pixels.shape[2:])
-
-
-def _check_pixels(pixels: np.ndarray) -> float:
-    """Returns the value of white; raises ValueError if `upscale` does not accept the array."""
-    if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (2,), (3,), (4,)):
-        raise ValueError(f"a picture is (H, W) or (H, W, 2, 3 or 4), not {pixels.shape}")
-    if pixels.size == 0:
-        raise ValueError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} has no pixels")
-    if pixels.dtype in (np.uint8, np.uint16):
-        return float(np.iinfo(pixels.dtype).max)
-    if not np.issubdtype(pixels.dtype, np.floating):
-        raise ValueError(f"a picture is uint8, uint16 or float in 0..1, not {pixels.dtype}")
-    if not 0 <= pixels.min() <= pixels.max() <= 1:  # also false for NaN
-        raise ValueError(
-            f"a float picture is in 0..1, not {pixels.min()}..{pixels.max()}; rescale it"
-        )
-    return 1.0
-
-
-def _fill_transparent(planes: np.ndarray) -> np.ndarray:
-    """Gives fully transparent pixels the colour of the nearest visible pixel; (H, W, C) with alpha.
-
-    Their own colour is arbitrary, often black, and would leak into the visible edges. The usual
-    solution is to multiply by alpha first. But then the network gets black edges that its training
-    images do not have, and the division by a small alpha magnifies the errors.
-    """
-    hidden = planes[..., -1] == 0
-    if not hidden.any() or hidden.all():
-        return planes
-    from scipy import ndimage
-
-    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    filled = planes.copy()
-    filled[hidden, :-1] = planes[nearest[0][hidden], nearest[1][hidden], :-1]
-    return filled
-
-
-def _restore(
-    bicubic: np.ndarray, kind: str, network: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Restores enlarged rows.
+def target_size(
+    size: tuple[int, int],
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+) -> tuple[int, int]:
+    """Returns the size of an enlarged picture: by a factor, or as large as fits into a box.
 
     Args:
-      bicubic: float (h, W, 1), grey, or (h, W, 3), RGB, on the scale 0..1, not clipped.
-      kind: colour of the network: 'y', 'ycbcr' or 'rgb'.
-      network: function that restores float32 planes of this colour.
-
-    Returns:
-      Float rows of the same shape, on the scale 0..1, not clipped.
-    """
-    if bicubic.shape[2] == 1:
-        if kind == "y":  # a network of luminance knows 16..235 of 255, and grey is 0..255
-            luminance = (16.0 + 219.0 * bicubic) / 255.0
-            return (network(luminance.astype(np.float32)) * 255.0 - 16.0) / 219.0
-        rgb = _restore(np.repeat(bicubic, 3, axis=2), kind, network)
-        return (image.rgb2ycbcr(rgb)[..., :1] * 255.0 - 16.0) / 219.0
-    ycbcr = bicubic if kind == "rgb" else image.rgb2ycbcr(bicubic)
-    return colour.to_rgb(network(colour.select_planes(bicubic, ycbcr, kind)), kind, ycbcr)
-
-
-def _by_bands(
-    network: "Network", height: int, width: int, self_ensemble: bool
-) -> tuple[int, Restore]:
-    """Returns the number of extra rows that a band needs on each side, and the function for it.
-
-    The function treats the ends of its rows as the picture's borders. If they are not, the rows
-    near them are wrong. These are all extra rows, which the caller removes.
-
-    Beyond its border the picture is mirrored, whatever the network's padding is. Zeros, which
-    evaluation has for 'same' layers as the article has them, make the rim of a white picture grey.
-    On the outer 6 pixels of Set14 mirrored pixels are worth 0.06 to 0.77 dB
-    (experiments/results/LOG.md).
-    """
-    from srcnn_jax.predict import predict, predict_self_ensemble
-
-    apply = predict_self_ensemble if self_ensemble else predict
-    radius = network.architecture.receptive_field_radius
-
-    def restore(first: int, rows: np.ndarray) -> np.ndarray:
-        around = (radius, radius)
-        restored = apply(network, np.pad(rows, (around, around, (0, 0)), mode="reflect"))
-        return restored[radius : radius + rows.shape[0], radius : radius + rows.shape[1]]
-
-    return radius, restore
-
-
-def _by_patches(network: "Network", height: int, width: int) -> tuple[int, Restore]:
-    """As `_by_bands`, but a pixel is the mean over all patches of a grid that contain it.
-
-    A patch is restored with the network's own padding. Valid layers remove pixels, so the patch
-    gets as many pixels more on each side: from its neighbourhood, or the nearest pixel at the
-    picture's border. The result differs from that of bands near the border, and by the zeros that
-    'same' layers add around every patch.
-    """
-    from srcnn_jax.predict import predict_patches
-
-    arch = network.architecture
-    margin, channels = arch.margin, arch.channels
-    # The last patch of each row or column ends at the border of the picture.
-    size = min(PATCH_SIZE, height), min(PATCH_SIZE, width)
-    tops = [*range(0, height - size[0], PATCH_STRIDE), height - size[0]]
-    lefts = [*range(0, width - size[1], PATCH_STRIDE), width - size[1]]
-    shape = PATCHES_AT_ONCE, size[0] + 2 * margin, size[1] + 2 * margin, channels
-
-    def restore(first: int, rows: np.ndarray) -> np.ndarray:
-        padded = np.pad(rows, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        inside = [top - first for top in tops if 0 <= top - first <= len(rows) - size[0]]
-        corners = [(top, left) for top in inside for left in lefts]
-        total = np.zeros(rows.shape, np.float32)
-        count = np.zeros((*rows.shape[:2], 1), np.float32)
-        for start in range(0, len(corners), PATCHES_AT_ONCE):
-            batch = corners[start : start + PATCHES_AT_ONCE]
-            patches = np.zeros(shape, np.float32)
-            for patch, (top, left) in zip(patches, batch, strict=False):
-                patch[:] = padded[top : top + shape[1], left : left + shape[2]]
-            restored = predict_patches(network, patches)
-            for patch, (top, left) in zip(restored, batch, strict=False):
-                total[top : top + size[0], left : left + size[1]] += patch
-                count[top : top + size[0], left : left + size[1]] += 1
-        return total / np.maximum(count, 1)  # only extra rows have count 0
-
-    return PATCH_SIZE - 1 + margin, restore
-
-
-def _quantise(result: np.ndarray, white: float, dtype: np.dtype) -> np.ndarray:
-    """Clips to 0..1, scales to 0..white, and rounds as `image.to_uint8` if white is not 1."""
-    if not np.isfinite(result).all():
-        raise ValueError("the network's output is not finite; its weights are damaged")
-    result = np.clip(result, 0.0, 1.0) * white
-    return (result if white == 1.0 else image.round_half_up(result)).astype(dtype)
-
-
-def _output_paths(inputs: Sequence[Path], output: Path | None, scale: int) -> list[Path]:
-    """Returns one output path for each input.
+      size: width and height in pixels.
+      scale: factor of the enlargement.
+      width, height: the box in pixels, instead of the scale; None where it has no limit.
 
     Raises:
-      ValueError: if a path cannot be written, or would overwrite an input or another output.
+      ValueError: if it is no enlargement, or a larger one than `enlargement.MAX_SCALE`.
     """
-    if output and (len(inputs) > 1 or output.is_dir()):
-        output.mkdir(exist_ok=True)
-        paths = [output / f"{path.stem}_x{scale}.png" for path in inputs]
-    else:
-        paths = [output or path.with_name(f"{path.stem}_x{scale}.png") for path in inputs]
-    originals = [path for path in inputs if path.exists()]
-    taken: set[Path] = set()
-    for path in paths:
-        if path.suffix.lower() not in pictures.MODES:
-            raise ValueError(f"{path}: the name of an output ends in {', '.join(pictures.MODES)}")
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise ValueError(f"{path}: its folder does not exist or cannot be written to")
-        if path.exists() and any(map(path.samefile, originals)):
-            raise ValueError(f"{path}: the output would overwrite an input; name another with -o")
-        if path.resolve() in taken:
-            raise ValueError(f"{path}: two inputs of the same name; enlarge them one by one")
-        taken.add(path.resolve())
-    return paths
+    limits = [limit / side for limit, side in zip((width, height), size, strict=True) if limit]
+    factor = scale if scale is not None else min(limits)
+    if limits and factor <= 1:
+        box = " and ".join(f"{word} {n}" for word, n in (("width", width), ("height", height)) if n)
+        raise ValueError(f"a {box} is no enlargement of {size[0]}x{size[1]} pixels")
+    enlargement.chain(factor, [2])  # checks the factor
+    return math.floor(size[0] * factor + 0.5), math.floor(size[1] * factor + 0.5)
 
 
-def _upscale_file(source: Path, target: Path, scale: int, network: "Network", by: Method) -> str:
-    """Enlarges one file; returns the sizes before and after."""
-    picture = pictures.fit(pictures.prepare(pictures.read(source), scale), target, scale)
-    result = _enlarge_image(picture, scale, network, by)
-    pictures.write(result, target)
-    return "{}x{} -> {}x{}".format(*picture.size, *result.size)
+def _enlarge(
+    picture: Picture,
+    size: tuple[int, int],
+    networks: Mapping[int, "Network"],
+    restored_by: enlargement.Method,
+    done: Callable[[int], object] = lambda pixels: None,
+) -> Picture:
+    """Enlarges all frames of a picture to a size."""
+    frames = tuple(
+        enlargement.enlarge(frame, size[::-1], networks, restored_by, done)
+        for frame in picture.frames
+    )
+    info = pictures.resized(picture.info, size)
+    return dataclasses.replace(picture, frames=frames, info=info)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+EXAMPLES = """\
+examples:
+  srcnn-upscale photo.jpg                              makes photo_x2.png beside it
+  srcnn-upscale -r holidays -o big/ -s 3 --format jpg  a folder, and the folders in it
+  srcnn-upscale - --width 3840 < a.heic > wide.png     from standard input to standard output
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
+    args = _parser().parse_args(arguments)
+    runtime.print_any_name()
+    os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
+    try:
+        _check(args)
+        plan = batch.plan(args.pictures, args.output, _ending(args), _suffix(args), args.recursive)
+        restored_by = enlargement.choose_method(args.overlap, args.self_ensemble)
+        networks = load_networks(args.weights, args.network)
+        tasks = _without_existing(plan.tasks, args)
+    except (ValueError, OSError) as error:
+        return _complain(str(error))
+    if plan.results:
+        count = f"{len(plan.results)} pictures" if len(plan.results) > 1 else "a picture"
+        _say(f"passed over {count} with the name of a result: {plan.results[0]}", tasks)
+    runtime.start_alone()
+    status = 0
+    with _bar(len(tasks), "picture", visible=len(tasks) > 1) as bar:
+        for number, task in enumerate(tasks):
+            try:
+                line = _upscale_file(task, args, networks, restored_by)
+                bar.write(line, file=sys.stderr if task.target is None else sys.stdout)
+            except (ValueError, OSError) as error:
+                status = _complain(f"{task.source or 'standard input'}: {error}")
+            except KeyboardInterrupt:
+                again = "; --skip_existing goes on with the rest" if number else ""
+                _complain(f"stopped: {number} of {len(tasks)} pictures are done{again}")
+                return 130
+            except Exception as error:  # whatever one picture raises, the others are enlarged
+                reason = " ".join(str(error).split())
+                status = _complain(f"{task.source}: {type(error).__name__}: {reason}")
+            bar.update()
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="srcnn-upscale", description="Enlarge pictures by SRCNN.", allow_abbrev=False
+        prog="srcnn-upscale",
+        description="Enlarge pictures by SRCNN.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    version = f"%(prog)s {srcnn_jax.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     parser.add_argument(
-        "pictures", nargs="+", type=paths.argument, help="files that Pillow can read"
+        "--list", action=_List, help="list the networks, with sizes and PSNR, and exit"
     )
-    parser.add_argument("--scale", type=int, required=True, help="2, 3 or 4; others need --weights")
-    parser.add_argument(
+
+    group = parser.add_argument_group("which pictures")
+    group.add_argument(
+        "pictures",
+        nargs="+",
+        metavar="PICTURE",
+        help="files, folders, patterns such as '*.png', or - for standard input",
+    )
+    group.add_argument(
+        "-r", "--recursive", action="store_true", help="search the folders in folders, too"
+    )
+    group.add_argument(
+        "--frame", type=int, metavar="N", help="one frame of an animation, or page; from 1 on"
+    )
+
+    group = parser.add_argument_group("how large")
+    size = group.add_mutually_exclusive_group()
+    size.add_argument(
+        "-s",
+        "--scale",
+        type=float,
+        help=f"factor, above 1 and up to {enlargement.MAX_SCALE} (default: {SCALE})",
+    )
+    size.add_argument("--width", type=int, metavar="PIXELS", help="width of the result")
+    group.add_argument(
+        "--height",
+        type=int,
+        metavar="PIXELS",
+        help="height of the result; with --width, the result fits into both",
+    )
+
+    group = parser.add_argument_group("where to")
+    group.add_argument(
         "-o",
         "--output",
-        type=paths.argument,
-        help=f"file ({', '.join(pictures.MODES)}) or folder; "
-        "default: NAME_xSCALE.png beside the input",
+        help="file, folder (ending in /, or for several pictures), or - for standard output; "
+        "default: NAME_xSCALE.png beside the picture",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--format",
+        choices=[suffix.removeprefix(".") for suffix in picture_formats.FORMATS],
+        help="format of the results that -o does not name (default: png)",
+    )
+    group.add_argument(
+        "--quality",
+        type=int,
+        metavar="1..100",
+        help=f"of JPEG, WebP, AVIF and HEIC (default: {picture_formats.QUALITY})",
+    )
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    existing.add_argument(
+        "--skip_existing", action="store_true", help="leave out pictures whose result exists"
+    )
+
+    group = parser.add_argument_group("how well")
+    group.add_argument(
         "--network",
         default="best",
         help="one of the networks of --list (default: the one with the highest PSNR)",
     )
-    parser.add_argument(
-        "--list", action=_List, help="list the networks, with sizes and PSNR, and exit"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--weights", type=paths.argument, help="weight file, or workdir of a finished run"
     )
-    parser.add_argument(
+    group.add_argument(
         "--overlap",
-        choices=OVERLAPS,
+        choices=enlargement.OVERLAPS,
         default="band",
         help="average: mean over overlapping patches, slower (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--self_ensemble",
         action="store_true",
         help="mean over eight flips and rotations: a little better, eight times as long",
     )
-    args = parser.parse_args(arguments)
-    runtime.print_any_name()
-    os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
-    Image.MAX_IMAGE_PIXELS = None  # pictures.read has a higher limit; photographs exceed Pillow's
-
-    try:
-        targets = _output_paths(args.pictures, args.output, args.scale)
-        by = _method(args.overlap, args.self_ensemble)
-        network = _network(args.weights, args.scale, args.network)
-    except (ValueError, OSError) as error:
-        return _complain(str(error))
-    runtime.start_alone()
-    name = args.weights.name if args.weights else _name(args.scale, args.network)
-    status = 0
-    for source, target in zip(args.pictures, targets, strict=True):
-        start = time.perf_counter()
-        try:
-            sizes = _upscale_file(source, target, args.scale, network, by)
-            print(f"{target}: {sizes}, {time.perf_counter() - start:.1f} s ({name})")
-        except (ValueError, OSError) as error:
-            status = _complain(f"{source}: {error}")
-        except KeyboardInterrupt:
-            return 130
-        except Exception as error:  # whatever one picture raises, the others are enlarged
-            reason = " ".join(str(error).split())
-            status = _complain(f"{source}: {type(error).__name__}: {reason}")
-    return status
+    return parser
 
 
 class _List(argparse.Action):
@@ -385,12 +309,128 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def _name(scale: int, network: str) -> str:
-    """What a bundled network is called in the line that is printed: 'network 915, 9-1-5'."""
-    from srcnn_jax.weights import pretrained
+def _check(args: argparse.Namespace) -> None:
+    """Completes the arguments; raises ValueError if they do not go together."""
+    if args.scale is None and args.width is None and args.height is None:
+        args.scale = float(SCALE)
+    if args.scale is not None and args.height is not None:
+        raise ValueError("--scale and --height: name one of them")
+    for name in ("width", "height"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} is a number of pixels, not {getattr(args, name)}")
+    if args.scale is not None:
+        enlargement.chain(args.scale, [2])  # checks the factor
+    if args.quality is not None and not 1 <= args.quality <= 100:
+        raise ValueError(f"--quality is from 1 to 100, not {args.quality}")
+    named = args.output and Path(args.output).suffix.lower() in picture_formats.FORMATS
+    if args.format and named and Path(args.output).suffix.lower() != f".{args.format}":
+        raise ValueError(f"--format {args.format} and -o {args.output}: name one format")
+    suffix = Path(args.output).suffix.lower() if named else _suffix(args)
+    if args.quality is not None and not picture_formats.FORMATS[suffix].lossy:
+        lossy = ", ".join(name for name, format in picture_formats.FORMATS.items() if format.lossy)
+        raise ValueError(f"--quality is of the formats {lossy}, not of {suffix}: see --format")
+    if args.output == batch.STREAM and sys.stdout.isatty():
+        raise ValueError("-o -: standard output is a terminal; pipe it into a file or a program")
 
-    card = pretrained.choose(scale, network)
-    return f"network {card.network}, {card.architecture.partition(',')[0]}"
+
+def _ending(args: argparse.Namespace) -> str:
+    """The ending of a result's name: '_x2', '_x1.5', '_w1920', '_h1080' or '_1920x1080'."""
+    if args.scale is not None:
+        return f"_x{args.scale:g}"
+    if args.width and args.height:
+        return f"_{args.width}x{args.height}"
+    return f"_w{args.width}" if args.width else f"_h{args.height}"
+
+
+def _suffix(args: argparse.Namespace) -> str:
+    return f".{args.format or 'png'}"
+
+
+def _without_existing(tasks: Sequence[batch.Task], args: argparse.Namespace) -> list[batch.Task]:
+    """The tasks that are to be done; raises ValueError if one would overwrite a file."""
+    existing = batch.existing(tasks)
+    if not existing or args.overwrite:
+        return list(tasks)
+    count = f"{len(existing)} of {len(tasks)} results exist, {existing[0].target} first"
+    if len(tasks) == 1:
+        count = f"{existing[0].target} exists"
+    if not args.skip_existing:
+        raise ValueError(f"{count}: add --overwrite or --skip_existing")
+    _say(f"{count}: left out", tasks)
+    return [task for task in tasks if task not in existing]
+
+
+def _upscale_file(
+    task: batch.Task,
+    args: argparse.Namespace,
+    networks: Mapping[int, "Network"],
+    restored_by: enlargement.Method,
+) -> str:
+    """Enlarges one file; returns the line that says so."""
+    start = time.perf_counter()
+    name = str(task.target or f"standard output{_suffix(args)}")
+    if task.source is None:
+        picture = pictures.decode(sys.stdin.buffer.read(), "standard input", args.frame)
+    else:
+        picture = pictures.read(task.source, args.frame)
+    size = target_size(picture.size, args.scale, args.width, args.height)
+    picture = picture_formats.fit(picture, name, size)
+    scales = enlargement.chain(_factor(picture.size, size), networks)
+    pixels = enlargement.count_pixels(picture.size, scales) * len(picture.frames)
+    label = task.source.name if task.source else "standard input"
+    with _bar(pixels, label, visible=pixels > enlargement.BAND_PIXELS) as bar:
+        enlarged = _enlarge(picture, size, networks, restored_by, bar.update)
+    content = picture_formats.encode(enlarged, name, args.quality)
+    if task.target is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        task.target.parent.mkdir(parents=True, exist_ok=True)
+        picture_formats.write(content, task.target, args.overwrite)
+    sizes = "{}x{} -> {}x{}".format(*picture.size, *size)
+    frames = f", {len(picture.frames)} frames" if picture.durations else ""
+    seconds = time.perf_counter() - start
+    return f"{name}: {sizes}{frames}, {seconds:.1f} s ({_by(args, picture.size, size, scales)})"
+
+
+def _factor(before: tuple[int, int], after: tuple[int, int]) -> float:
+    return max(after[0] / before[0], after[1] / before[1])
+
+
+def _by(
+    args: argparse.Namespace,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    scales: tuple[int, ...],
+) -> str:
+    """What enlarged a picture: 'network 915, 9-1-5', or the weight file; and the chain, if any."""
+    if args.weights:
+        what = args.weights.name
+    else:
+        from srcnn_jax.weights import pretrained
+
+        card = pretrained.choose(scales[-1], args.network)
+        what = f"network {card.network}, {card.architecture.partition(',')[0]}"
+    shrunk = math.prod(scales) * before[0] != after[0] or math.prod(scales) * before[1] != after[1]
+    if len(scales) > 1 or shrunk:
+        what += ", " + " ".join(f"x{scale}" for scale in scales) + ", shrunk" * shrunk
+    return what
+
+
+def _bar(total: int, what: str, visible: bool) -> Any:
+    """A progress bar, which only a terminal sees."""
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    return tqdm(
+        total=total, desc=what, bar_format=form, leave=False, disable=None if visible else True
+    )
+
+
+def _say(line: str, tasks: Sequence[batch.Task]) -> None:
+    """Prints a line where it is in nobody's way: standard output may be a picture."""
+    stream = any(task.target is None for task in tasks)
+    print(line, file=sys.stderr if stream else sys.stdout)
 
 
 def _complain(what: str) -> int:

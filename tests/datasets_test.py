@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srcnn_jax import datasets
-from srcnn_jax.datasets import files, prepared, sample, sources
+from srcnn_jax import datasets, paths
+from srcnn_jax.datasets import prepared, sample, sources
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 SHARED = pathlib.Path(os.environ.get("SRCNN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
@@ -514,7 +514,7 @@ def test_broken_image_is_named(tmp_path, kind):
 
 def test_natural_order():
     names = ["t10", "T2", "a", "1", "t2"]
-    assert sorted(names, key=files.natural_key) == ["1", "a", "T2", "t2", "t10"]
+    assert sorted(names, key=paths.natural_key) == ["1", "a", "T2", "t2", "t10"]
 
 
 # Sample

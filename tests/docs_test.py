@@ -12,6 +12,7 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -138,6 +139,7 @@ def own(command: Command) -> list[tuple[str, list[str]]]:
         rest = command.text[match.end() :]
         if command.text.startswith(("sbatch", "gcloud")):  # a command in a quotation
             rest = re.split(r"[;']", rest.replace("\\\n", " "))[0]
+        rest = re.split(r" [<>] ", rest)[0]  # files that the shell opens
         found.append((match[1], shlex.split(rest, comments=True)))
     return found
 
@@ -463,6 +465,10 @@ def desk(tmp_path_factory, photographs):
     with Image.open(first) as picture:
         for file in ("photo.jpg", "a.png", "b.tif"):
             picture.save(folder / file)
+        (folder / "FOLDER").mkdir()
+        picture.save(folder / "FOLDER/photo.png")
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs/cat.png", folder / "docs")
     (folder / "FILE_OR_WORKDIR").mkdir()
     network = weights.load_pretrained(3)
     weights.save(folder / "FILE_OR_WORKDIR" / "weights.safetensors", network)
@@ -478,10 +484,14 @@ def desk(tmp_path_factory, photographs):
     ids=lambda value: value.text if isinstance(value, Command) else "",
 )
 def test_commands_run_on_small_files(command, module, arguments, desk):
+    given = re.search(r" < (\S+)", command.text)
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=desk, capture_output=True, text=True
+        [sys.executable, "-m", module, *arguments],
+        cwd=desk,
+        input=(desk / given[1]).read_bytes() if given else None,
+        capture_output=True,
     )
-    assert done.returncode == 0, f"{command.page}: {command.text}\n{done.stderr}"
+    assert done.returncode == 0, f"{command.page}: {command.text}\n{done.stderr.decode()}"
 
 
 @pytest.mark.parametrize(

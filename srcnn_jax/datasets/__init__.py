@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from srcnn_jax import paths
 from srcnn_jax.datasets import files, prepared, sample, sources
 from srcnn_jax.datasets.sources import HELD_OUT
 
@@ -247,7 +248,7 @@ def _dataset(name: str, split: str, source: str, found: list[files.ImageFile]) -
                 "trained on: name another data.train"
             )
         found = left
-    found = sorted(found, key=lambda file: files.natural_key(file.name))
+    found = sorted(found, key=lambda file: paths.natural_key(file.name))
     lines = "".join(f"{file.name}\t{file.sha256}\n" for file in found)
     shared = Counter(pathlib.PurePath(file.name).stem for file in found)
     unique = max(shared.values()) == 1

@@ -6,16 +6,13 @@ A decoded image is uint8 0..255, (H, W) for grey or (H, W, 3) for RGB.
 import hashlib
 import io
 import pathlib
-import re
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from srcnn_jax.pictures import correct_levels, raised_text_limits
-
-# Formats that Pillow recognises but can decode only with the help of other programs.
-_NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+from srcnn_jax import paths
+from srcnn_jax.pictures import correct_levels, has_picture_name, raised_text_limits
 
 
 class ImageFile(NamedTuple):
@@ -24,12 +21,6 @@ class ImageFile(NamedTuple):
     name: str
     sha256: str
     pixels: np.ndarray
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Returns a sorting key that puts `t2.bmp` before `t10.bmp` and ignores case."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
@@ -100,19 +91,17 @@ def read_folder(folder: pathlib.Path) -> list[ImageFile]:
     Raises:
       ValueError: the folder holds no image, or an image cannot be read.
     """
-    paths = sorted(
+    found = sorted(
         (path for path in folder.iterdir() if _is_image(path)),
-        key=lambda path: natural_key(path.name),
+        key=lambda path: paths.natural_key(path.name),
     )
-    if not paths:
+    if not found:
         raise ValueError(
             f"folder {str(folder)!r} holds no images: put .png, .bmp, .jpg, .tif or other files "
             "that Pillow reads directly into it (subfolders are not searched)"
         )
-    return [decode(read_bytes(path), path) for path in paths]
+    return [decode(read_bytes(path), path) for path in found]
 
 
 def _is_image(path: pathlib.Path) -> bool:
-    image_format = Image.registered_extensions().get(path.suffix.lower())
-    readable = image_format in Image.OPEN and image_format not in _NEED_HELP
-    return readable and not path.name.startswith(".") and path.is_file()
+    return has_picture_name(path) and path.is_file()

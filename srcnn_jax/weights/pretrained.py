@@ -64,19 +64,26 @@ def choose(scale: int, network: str = BEST) -> Card:
       ValueError: if there is no network of this name, or none for this scale. The message names
         those that there are.
     """
+    if scale not in scales(network):
+        raise ValueError(
+            f"the bundled networks are for the scales {', '.join(map(str, scales(network)))}, "
+            f"not {scale}; name a network of your own as weights (--weights FILE)"
+        )
+    cards = [card for card in read_cards() if card.scale == scale]
+    return max((c for c in cards if network in (BEST, c.network)), key=lambda card: card.psnr)
+
+
+def scales(network: str = BEST) -> list[int]:
+    """Returns the scales of a network, in ascending order.
+
+    Raises:
+      ValueError: if there is no network of this name. The message names those that there are.
+    """
     cards = read_cards()
     names = sorted({card.network for card in cards})
     if network not in (BEST, *names):
         raise ValueError(f"there is no network {network!r}: choose {BEST}, {', '.join(names)}")
-    fitting = [card for card in cards if network in (BEST, card.network)]
-    at_scale = [card for card in fitting if card.scale == scale]
-    if not at_scale:
-        scales = ", ".join(map(str, sorted({card.scale for card in fitting})))
-        raise ValueError(
-            f"the bundled networks are for the scales {scales}, not {scale}; "
-            "name a network of your own as weights (--weights FILE)"
-        )
-    return max(at_scale, key=lambda card: card.psnr)
+    return sorted({card.scale for card in cards if network in (BEST, card.network)})
 
 
 def format_list() -> str:

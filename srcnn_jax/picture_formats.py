@@ -1,0 +1,244 @@
+"""What the formats of picture files hold, and writing them.
+
+`fit` says what a format cannot hold before the network runs; `encode` and `write` make the file.
+"""
+
+import dataclasses
+import io
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from srcnn_jax import pictures
+from srcnn_jax.pictures import Picture
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """What the files of a format hold.
+
+    Attributes:
+      name: Pillow's name of it.
+      kinds: kinds of pixels.
+      options: what `Image.save` is told.
+      lossy: whether it has a quality.
+      max_side: max width and height in pixels.
+      animated: whether it holds animations.
+      package: package that Pillow needs for it, if any.
+    """
+
+    name: str
+    kinds: tuple[str, ...] = ("L", "LA", "RGB", "RGBA")
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    lossy: bool = False
+    max_side: float = math.inf
+    animated: bool = False
+    package: str = ""
+
+
+_JPEG = Format("JPEG", ("L", "RGB"), {"subsampling": 0}, lossy=True, max_side=65_500)
+_TIFF = Format("TIFF", ("L", "LA", "RGB", "RGBA", "I;16", "F"))
+FORMATS = {  # by suffix
+    ".png": Format("PNG", ("L", "LA", "RGB", "RGBA", "I;16"), animated=True),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format("WEBP", lossy=True, max_side=16_383, animated=True),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format("BMP", ("L", "RGB")),
+    ".gif": Format("GIF", ("L", "RGB", "RGBA"), max_side=65_535, animated=True),
+    ".avif": Format("AVIF", ("L", "RGB", "RGBA"), lossy=True, max_side=65_536, package="AVIF"),
+    ".heic": Format("HEIF", ("L", "RGB", "RGBA"), lossy=True, package="HEIC"),
+}
+QUALITY = 95  # of lossy formats, unless the user names another
+
+
+def format_of(name: str) -> Format:
+    """Returns the format of an output, by the suffix of its name.
+
+    Raises:
+      ValueError: if there is none of this suffix.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"{name}: the name of an output ends in {', '.join(FORMATS)}")
+    return FORMATS[suffix]
+
+
+def fit(picture: Picture, name: str, size: tuple[int, int]) -> Picture:
+    """Returns a picture as a file can hold it when it is enlarged.
+
+    A fully opaque alpha is removed where it cannot be held, and 16 bits become 8, with a warning.
+    Metadata that the format cannot hold are left out, with a warning. They are tried on a picture
+    of one pixel, so all is known before the network runs.
+
+    Args:
+      picture: the picture.
+      name: the file. Its suffix says the format.
+      size: width and height in pixels that it will have.
+
+    Raises:
+      ValueError: if the format cannot hold the picture. The message names the formats that can.
+    """
+    format = format_of(name)
+    if format.package:
+        try:
+            pictures.require(format.package)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
+    if max(size) > format.max_side:
+        raise ValueError(
+            f"{name} cannot hold {size[0]}x{size[1]} pixels, because a side has at most "
+            f"{format.max_side} there; name a file in "
+            f"{_suffixes(lambda other: other.max_side >= max(size))}"
+        )
+    if picture.durations and not format.animated:
+        raise ValueError(
+            f"{name} cannot hold {len(picture.frames)} frames; name a file in "
+            f"{_suffixes(lambda f: f.animated)}, or one frame by --frame"
+        )
+    picture = _fit_pixels(picture, name, format)
+    image = pictures.to_image(dataclasses.replace(picture, info={}))
+    return dataclasses.replace(picture, info=_fit_info(picture.info, name, format, image))
+
+
+def _suffixes(accepts: Callable[[Format], bool]) -> str:
+    """The suffixes of the formats that a function accepts, for messages."""
+    return ", ".join(suffix for suffix, format in FORMATS.items() if accepts(format))
+
+
+def _fit_pixels(picture: Picture, name: str, format: Format) -> Picture:
+    """`fit`, of the pixels."""
+    frames, kind = picture.frames, picture.kind
+    if kind.endswith("16") and kind not in format.kinds:
+        _log.warning("warning: %s holds 8 bits: the 16 of the picture are rounded", name)
+        frames = tuple(
+            ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8) for frame in frames
+        )
+        kind = "L" if kind == "I;16" else kind[:-3]
+    if kind.endswith("A") and kind not in format.kinds:
+        if "RGBA" in format.kinds:
+            frames = tuple(np.asarray(Image.fromarray(frame).convert("RGBA")) for frame in frames)
+            kind = "RGBA"
+        elif all((frame[..., -1] == 255).all() for frame in frames):
+            kind = kind[:-1]
+            frames = tuple(frame[..., 0] if kind == "L" else frame[..., :3] for frame in frames)
+    if kind not in format.kinds:
+        what = "transparency" if kind.endswith("A") else f"{kind} pixels"
+        held = _suffixes(lambda other: kind in other.kinds)
+        raise ValueError(f"{name} cannot hold its {what}; name a file in {held}")
+    if format.name == "GIF" and kind == "RGBA" and any((f[..., 3] % 255).any() for f in frames):
+        _log.warning("warning: %s cannot hold half transparent pixels: they become opaque", name)
+    return dataclasses.replace(picture, frames=frames)
+
+
+def _fit_info(
+    info: Mapping[str, Any], name: str, format: Format, image: Image.Image
+) -> dict[str, Any]:
+    """The metadata that a format holds; a warning names those that it does not."""
+    pixel = image.crop((0, 0, 1, 1))
+    held, missing = {}, []
+    for key, value in info.items():
+        reason = ""
+        try:
+            content = io.BytesIO()
+            pixel.save(content, format.name, **_options(format, QUALITY, {key: value}))
+            with pictures.raised_text_limits(), Image.open(content) as written:
+                written.load()
+                read = {**pictures.info_of(written), "exif": pictures.exif_of(written)}
+            # A resolution is rounded in most formats; of the others nothing may be cut.
+            found = read.get(key)
+            complete = bool(found) if key in ("dpi", "exif") else found == value
+        except Exception as error:  # Pillow's encoders raise undocumented errors on odd metadata
+            complete, reason = False, f" ({error})"
+        if complete:
+            held[key] = value
+        else:
+            missing.append(key + reason)
+    if missing:
+        _log.warning("warning: %s cannot hold its %s, left out", name, ", ".join(missing))
+    return held
+
+
+def encode(picture: Picture, name: str, quality: int | None = None) -> bytes:
+    """Returns the bytes of a file.
+
+    Args:
+      picture: a picture from `fit`, enlarged.
+      name: the file. Its suffix says the format.
+      quality: 1..100, of a lossy format; None for `QUALITY`.
+    """
+    format = format_of(name)
+    options = _options(format, quality or QUALITY, picture.info)
+    if picture.durations:
+        options |= _animation(picture, format)
+    content = io.BytesIO()
+    pictures.to_image(dataclasses.replace(picture, info={})).save(content, format.name, **options)
+    return content.getvalue()
+
+
+def _options(format: Format, quality: int, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Image.save` is told for a format and metadata."""
+    options: dict[str, Any] = {**format.options, **info}
+    if format.lossy:
+        options["quality"] = quality
+    if format.name == "PNG" and ("xmp" in info or "comment" in info):
+        chunks = PngImagePlugin.PngInfo()
+        if "xmp" in info:
+            chunks.add_itxt(pictures.PNG_XMP, options.pop("xmp").decode("utf-8", "surrogateescape"))
+        if "comment" in info:
+            chunks.add_itxt("Comment", options.pop("comment").decode("utf-8", "replace"))
+        options["pnginfo"] = chunks
+    if format.name == "TIFF" and "xmp" in info:  # among the tags, as the EXIF data
+        tags = Image.Exif()
+        if "exif" in info:
+            tags.load(info["exif"])
+        tags[pictures.TIFF_XMP] = options.pop("xmp")
+        options["exif"] = tags
+    return options
+
+
+def _animation(picture: Picture, format: Format) -> dict[str, Any]:
+    """What `Image.save` is told for an animation."""
+    options: dict[str, Any] = {
+        "save_all": True,
+        "append_images": [Image.fromarray(frame) for frame in picture.frames[1:]],
+        "duration": list(picture.durations),
+    }
+    if format.name == "GIF":
+        if picture.plays != 1:
+            options["loop"] = picture.plays and picture.plays - 1
+        if picture.kind.endswith("A"):
+            options["disposal"] = 2  # to the ground, or a pixel would never be transparent again
+    else:
+        options["loop"] = picture.plays
+    return options
+
+
+def write(content: bytes, path: Path, overwrite: bool = True) -> None:
+    """Writes a file atomically: `path` is never an incomplete file.
+
+    Raises:
+      FileExistsError: if the file exists and must not be overwritten.
+      OSError: if the file cannot be written.
+    """
+    partial = path.with_name(f".upscale{os.getpid()}.partial{path.suffix.lower()}")
+    try:
+        partial.write_bytes(content)
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: add --overwrite or --skip_existing")
+        partial.replace(path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
