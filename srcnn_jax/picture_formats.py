@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from srcnn_jax import pictures
+from srcnn_jax import deep_colour, pictures
 from srcnn_jax.pictures import Picture
 
 _log = logging.getLogger(__name__)
@@ -45,9 +45,10 @@ class Format:
 
 
 _JPEG = Format("JPEG", ("L", "RGB"), {"subsampling": 0}, lossy=True, max_side=65_500)
-_TIFF = Format("TIFF", ("L", "LA", "RGB", "RGBA", "I;16", "F"))
+_SIXTEEN = ("I;16", "LA;16", "RGB;16", "RGBA;16")
+_TIFF = Format("TIFF", ("L", "LA", "RGB", "RGBA", *_SIXTEEN, "F"))
 FORMATS = {  # by suffix
-    ".png": Format("PNG", ("L", "LA", "RGB", "RGBA", "I;16"), animated=True),
+    ".png": Format("PNG", ("L", "LA", "RGB", "RGBA", *_SIXTEEN), animated=True),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
     ".webp": Format("WEBP", lossy=True, max_side=16_383, animated=True),
@@ -105,7 +106,7 @@ def fit(picture: Picture, name: str, size: tuple[int, int]) -> Picture:
             f"{name} cannot hold {len(picture.frames)} frames; name a file in "
             f"{_suffixes(lambda f: f.animated)}, or one frame by --frame"
         )
-    picture = _fit_pixels(picture, name, format)
+    picture = pictures.without_wrong_profile(_fit_pixels(picture, name, format))
     image = pictures.to_image(dataclasses.replace(picture, info={}))
     return dataclasses.replace(picture, info=_fit_info(picture.info, name, format, image))
 
@@ -120,9 +121,7 @@ def _fit_pixels(picture: Picture, name: str, format: Format) -> Picture:
     frames, kind = picture.frames, picture.kind
     if kind.endswith("16") and kind not in format.kinds:
         _log.warning("warning: %s holds 8 bits: the 16 of the picture are rounded", name)
-        frames = tuple(
-            ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8) for frame in frames
-        )
+        frames = tuple(map(pictures.to_eight_bits, frames))
         kind = "L" if kind == "I;16" else kind[:-3]
     if kind.endswith("A") and kind not in format.kinds:
         if "RGBA" in format.kinds:
@@ -180,9 +179,12 @@ def encode(picture: Picture, name: str, quality: int | None = None) -> bytes:
     options = _options(format, quality or QUALITY, picture.info)
     if picture.durations:
         options |= _animation(picture, format)
+    image = pictures.to_image(dataclasses.replace(picture, info={}))
+    if deep := pictures.has_deep_colour(picture):
+        image = image.crop((0, 0, 1, 1))
     content = io.BytesIO()
-    pictures.to_image(dataclasses.replace(picture, info={})).save(content, format.name, **options)
-    return content.getvalue()
+    image.save(content, format.name, **options)
+    return deep_colour.encode(picture.frames[0], content.getvalue()) if deep else content.getvalue()
 
 
 def _options(format: Format, quality: int, info: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,11 +25,13 @@ from PIL import (
     features,
 )
 
+from srcnn_jax import deep_colour
+
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
 EXIF_PREFIX = b"Exif\0\0"  # in JPEG files, and in what Pillow's writers take
 MAX_TEXT_BYTES = 2**26  # max bytes of a PNG's text and profile, uncompressed
 PNG_XMP = "XML:com.adobe.xmp"  # name of the text of a PNG that is its XMP
-TIFF_XMP, TIFF_RESOLUTION = 700, 282  # tags
+TIFF_XMP, TIFF_RESOLUTION, TIFF_RESOLUTION_UNIT = 700, 282, 296  # tags
 # The metadata that are kept, and their types. The types are checked, because the text of a PNG can
 # have any name.
 KEPT: dict[str, Any] = {
@@ -133,8 +135,20 @@ def decode(content: bytes, name: str, frame: int | None = None) -> Picture:
         frame.
     """
     try:
-        with raised_text_limits(), _unlimited_size(), _open(content) as opened:
-            return _decode(opened, name, frame)
+        with raised_text_limits(), _unlimited_size():
+            deep = deep_colour.is_deep(content)
+            if deep and not deep_colour.is_available():
+                line = "warning: %s has 16 bits, which become 8: pip install 'srcnn-jax[16bit]'"
+                _log.warning(line, name)
+                deep = False
+            try:
+                opened = _open(content)
+            except UnidentifiedImageError:
+                if not deep:
+                    raise
+                return _unknown_to_pillow(content, name, frame)
+            with opened:
+                return _decode(opened, name, frame, content if deep else None)
     except (RefusedError, ImportError) as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # decoders raise undocumented errors on damaged files
@@ -201,8 +215,29 @@ def require(format: str) -> None:
             ) from error
 
 
-def _decode(opened: Image.Image, name: str, frame: int | None) -> Picture:
-    """`decode`, of an open file."""
+def _unknown_to_pillow(content: bytes, name: str, frame: int | None) -> Picture:
+    """`decode` of a TIFF of 16-bit grey with alpha."""
+    tags = deep_colour.read_tags(content)
+    width, height = tags[deep_colour.WIDTH], tags[deep_colour.HEIGHT]
+    if width * height > MAX_PIXELS:
+        raise RefusedError(f"{width}x{height} pixels, limit {MAX_PIXELS}")
+    exif = Image.Exif()
+    if b"+" not in content[:4]:  # Pillow reads no EXIF data of a BigTIFF
+        exif.load_from_fp(io.BytesIO(content))
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    stand_in = Image.new("LA", (1, 1))
+    stand_in.info = {
+        "exif": _descriptive(exif).tobytes(),
+        "icc_profile": tags.get(deep_colour.ICC_PROFILE),
+        "xmp": tags.get(TIFF_XMP),
+    }
+    if tags.get(TIFF_RESOLUTION_UNIT, 2) == 2 and TIFF_RESOLUTION in tags:  # inches
+        stand_in.info["dpi"] = (float(tags[TIFF_RESOLUTION]), float(tags[TIFF_RESOLUTION + 1]))
+    return from_image(stand_in, _turn(deep_colour.decode(content, (frame or 1) - 1), orientation))
+
+
+def _decode(opened: Image.Image, name: str, frame: int | None, content: bytes | None) -> Picture:
+    """`decode`, of an open file; `content` has its bytes if its colour has 16 bits."""
     # A PNG may have a picture for programs that do not know animations. It is no frame.
     before = 1 if opened.info.get("default_image") else 0
     frames = getattr(opened, "n_frames", 1) - before
@@ -214,12 +249,18 @@ def _decode(opened: Image.Image, name: str, frame: int | None) -> Picture:
         _log.warning(
             "warning: %s has %d pages: only the first; --frame picks another", name, frames
         )
+    if animated and content is not None:
+        _log.warning("warning: %s has 16 bits, which become 8: it is an animation", name)
     chosen = range(frames) if animated else [(frame or 1) - 1]
     pictures, durations = [], []
     for index in chosen:
         if frames + before > 1:
             opened.seek(index + before)
-        pictures.append(from_image(_load(opened)))
+        deep = None
+        if content is not None and not animated:  # Pillow turns a TIFF when it loads it
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+            deep = _turn(deep_colour.decode(content, index), orientation)
+        pictures.append(from_image(_load(opened), deep))
         durations.append(float(opened.info.get("duration") or 0))
     if not animated:
         return pictures[0]
@@ -298,7 +339,7 @@ def correct_levels(picture: Image.Image) -> Image.Image:
     if white_is_zero:
         values = 65535 - values
     corrected = Image.fromarray(values.astype(np.uint16))
-    exif = _tiff_exif(picture)
+    exif = _descriptive(picture.getexif())
     exif[ExifTags.Base.Orientation] = picture.getexif().get(ExifTags.Base.Orientation, 1)
     corrected.info = {**picture.info, "exif": exif.tobytes()}
     return corrected
@@ -322,12 +363,16 @@ def raised_text_limits() -> Iterator[None]:
 # --- Pillow's pictures ----------------------------------------------------------------------------
 
 
-def from_image(image: Image.Image) -> Picture:
+def from_image(image: Image.Image, deep: np.ndarray | None = None) -> Picture:
     """Returns a picture of Pillow's, of any mode, upright and with the metadata that are kept.
 
     A CMYK picture becomes RGB, because networks work on RGB or YCbCr. Its ICC profile is used for
     the conversion, and sRGB's profile replaces it. Any other picture keeps its profile, because its
     pixels keep their colour space.
+
+    Args:
+      image: the picture.
+      deep: its pixels in 16 bits, uint16 (H, W, C), upright.
 
     Raises:
       ValueError: if the picture is 32-bit grey with values outside 0..65535.
@@ -345,6 +390,8 @@ def from_image(image: Image.Image) -> Picture:
         image = image.copy()
     if "dpi" in info and not all(0 < each < math.inf for each in info["dpi"]):
         _log.warning("warning: a resolution of %s is left out", info.pop("dpi"))
+    if deep is not None:
+        return without_wrong_profile(Picture((deep,), info))
     if image.mode.startswith("I"):  # 16-bit grey in either byte order, or as 32-bit integers
         if image.has_transparency_data:
             _log.warning("warning: the transparent colour of a 16-bit picture is left out")
@@ -354,7 +401,7 @@ def from_image(image: Image.Image) -> Picture:
                 f"32-bit grey from {grey.min()} to {grey.max()} is not supported; "
                 "rescale it to 16 bits (0..65535)"
             )
-        return Picture((grey.astype(np.uint16),), info)
+        return without_wrong_profile(Picture((grey.astype(np.uint16),), info))
     if image.mode in ("CMYK", "LAB"):
         image = _srgb(image, info.pop("icc_profile", None))
         if profile := image.info.get("icc_profile"):
@@ -362,12 +409,29 @@ def from_image(image: Image.Image) -> Picture:
     elif image.mode != "F":
         colour = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         image = image.convert(colour + "A" * image.has_transparency_data)
-    picture = Picture((np.asarray(image),), info)
-    if (profile := info.get("icc_profile")) and profile[16:20] != PROFILES[picture.kind[0]]:
-        space = profile[16:20].decode("ascii", "replace").strip()
-        _log.warning("warning: a profile of %s is left out: the pixels are %s", space, picture.kind)
-        del info["icc_profile"]
-    return picture
+    return without_wrong_profile(Picture((np.asarray(image),), info))
+
+
+def without_wrong_profile(picture: Picture) -> Picture:
+    """Leaves out, with a warning, an ICC profile of another colour space than the pixels have."""
+    profile = picture.info.get("icc_profile")
+    if not profile or profile[16:20] == PROFILES[picture.kind[0]]:
+        return picture
+    space = profile[16:20].decode("ascii", "replace").strip()
+    _log.warning("warning: a profile of %s is left out: the pixels are %s", space, picture.kind)
+    info = {key: value for key, value in picture.info.items() if key != "icc_profile"}
+    return dataclasses.replace(picture, info=info)
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Makes an array upright: an EXIF orientation names where its first row and column belong."""
+    if orientation in (5, 6, 7, 8):  # the first row belongs to the left or to the right
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def info_of(image: Image.Image) -> dict[str, Any]:
@@ -399,13 +463,14 @@ def exif_of(image: Image.Image) -> bytes:
         return exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif  # WebP's has none
     if getattr(image, "tag_v2", None) is None:
         return b""
-    exif = _tiff_exif(image)
-    return exif.tobytes() if len(exif) or any(map(image.getexif().get_ifd, EXIF_FOLDERS)) else b""
+    tags = image.getexif()
+    exif = _descriptive(tags)
+    return exif.tobytes() if len(exif) or any(map(tags.get_ifd, EXIF_FOLDERS)) else b""
 
 
-def _tiff_exif(image: Image.Image) -> Image.Exif:
+def _descriptive(tags: Image.Exif) -> Image.Exif:
     """Those tags of a TIFF that are EXIF data: they say what it shows, not how it is stored."""
-    tags, exif = image.getexif(), Image.Exif()
+    exif = Image.Exif()
     exif.update({tag: value for tag, value in tags.items() if tag in DESCRIPTIVE})
     for folder in EXIF_FOLDERS:
         if values := tags.get_ifd(folder):
@@ -425,15 +490,23 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
+def has_deep_colour(picture: Picture) -> bool:
+    """Whether a picture is of a kind that Pillow does not have: 16 bits and more than one plane."""
+    return picture.kind in ("LA;16", "RGB;16", "RGBA;16")
+
+
+def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """Converts uint16 to uint8, rounded."""
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def to_image(picture: Picture) -> Image.Image:
     """Returns the first frame as a picture of Pillow's, with its metadata in `info`.
 
-    Raises:
-      ValueError: if it is of a kind that Pillow does not have.
+    A kind that Pillow does not have is rounded to 8 bits.
     """
-    if ";16" in picture.kind and picture.kind != "I;16":
-        raise ValueError(f"Pillow has no pixels of the kind {picture.kind}")
-    image = Image.fromarray(picture.frames[0])
+    pixels = picture.frames[0]
+    image = Image.fromarray(to_eight_bits(pixels) if has_deep_colour(picture) else pixels)
     image.info.update(picture.info)
     return image
 

@@ -28,7 +28,10 @@ def tiff(pixels: np.ndarray, *, bits: int = 0, white_is_zero: bool = False, orie
 
 
 def png(rows: list[bytes], width: int, bits: int, colour: int, transparent: tuple[int, ...]):
-    """The bytes of a PNG with a transparent colour: `colour` is 0 for grey, 2 for RGB."""
+    """The bytes of a PNG, with a transparent colour if there is one.
+
+    `colour` is 0 for grey, 2 for RGB, 4 for grey with alpha, 6 for RGBA.
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -36,12 +39,20 @@ def png(rows: list[bytes], width: int, bits: int, colour: int, transparent: tupl
         )
 
     header = struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0)
+    values = struct.pack(f">{len(transparent)}H", *transparent)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         [
             chunk(b"IHDR", header),
-            chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)),
+            chunk(b"tRNS", values) if transparent else b"",
             chunk(b"IDAT", pixels),
             chunk(b"IEND", b""),
         ]
     )
+
+
+def deep_png(pixels: np.ndarray, transparent: tuple[int, ...] = ()):
+    """The bytes of a PNG of 16 bits: (H, W, 2) grey with alpha, (H, W, 3) RGB, (H, W, 4) RGBA."""
+    rows = [row.astype(">u2").tobytes() for row in pixels]
+    colour = {2: 4, 3: 2, 4: 6}[pixels.shape[2]]
+    return png(rows, pixels.shape[1], 16, colour, transparent)

@@ -78,7 +78,7 @@ def test_quality(suffix):
         ({"exif": b"Exif\0\0" + bytes(70_000)}, ".jpg", "exif"),
         ({"exif": b"Exif\0\0nothing"}, ".tif", "exif"),
         ({"xmp": bytes(70_000)}, ".jpg", "xmp"),
-        ({"icc_profile": bytes(20_000_000)}, ".jpg", "icc_profile"),
+        ({"icc_profile": bytes(16) + b"RGB " + bytes(20_000_000)}, ".jpg", "icc_profile"),
         ({"comment": bytes(70_000)}, ".jpg", "comment"),
     ],
 )
@@ -157,13 +157,19 @@ def test_metadata_pass_between_formats(before, after, kind, caplog):
     given = _metadata(kind)
     first = pictures.Picture((pixels,), given)
     first = picture_formats.fit(first, f"a{before}", first.size)
-    assert set(first.info) == HOLDS[before]
+    coloured = first.kind == "RGBA" and kind == "LA"  # the format has no grey with alpha
+    assert set(first.info) == HOLDS[before] - ({"icc_profile"} if coloured else set())
     caplog.clear()
     read = pictures.decode(picture_formats.encode(first, f"a{before}"), "a")
     # Some formats have no grey. Their readers make colour of it, which the profile does not fit.
     kept = set(read.info)
     assert HOLDS[before] - {"icc_profile"} <= kept
-    assert "icc_profile" in kept or "profile of" in caplog.text or before in (".bmp", ".gif")
+    assert (
+        "icc_profile" in kept
+        or "profile of" in caplog.text
+        or before in (".bmp", ".gif")
+        or coloured
+    )
     caplog.clear()
     second = picture_formats.fit(read, f"b{after}", read.size)
     written = pictures.decode(picture_formats.encode(second, f"b{after}"), "b")
@@ -172,7 +178,7 @@ def test_metadata_pass_between_formats(before, after, kind, caplog):
             assert _same(key, written.info[key], given[key]), key
     for key in kept - HOLDS[after]:
         assert key not in written.info
-        assert key in caplog.text
+        assert key in caplog.text or (key == "icc_profile" and "a profile of" in caplog.text)
 
 
 def test_a_transparent_animation_stays_so():
