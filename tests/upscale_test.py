@@ -579,3 +579,38 @@ sys.exit(status)
     process = _run_code(code, arguments, tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.splitlines()[-1].startswith("in_x3.png: 11x9 -> 33x27")
+
+
+def test_a_bar_on_a_terminal(tmp_path, weight_file):
+    """A bar over files is on a terminal; each file has its line there, too."""
+    pty = pytest.importorskip("pty")
+    import fcntl
+    import struct
+    import termios
+
+    for name in ("a.png", "b.png"):
+        rgb().save(tmp_path / name)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "srcnn_jax.upscale", "a.png", "b.png", "--scale=3"]
+    process = subprocess.Popen(
+        [*command, f"--weights={weight_file}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while chunk := _read(ours):
+        seen += chunk
+    assert process.wait() == 0
+    assert b"picture:   0%|" in seen
+    assert b"a_x3.png: 11x9 -> 33x27" in seen
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other end is closed
+        return b""
