@@ -50,7 +50,7 @@ def upscale(
     """Enlarges a picture.
 
     Networks are for whole scales. Other factors are reached by networks one after the other: 6 is
-    3 times 2. If there is no such chain, the nearest larger one is taken, and its result is shrunk
+    2 times 3. If there is no such chain, the nearest larger one is taken, and its result is shrunk
     with antialiasing.
 
     Colour is split into BT.601 YCbCr, as in the paper. A network for three channels gets all of

@@ -513,8 +513,8 @@ def test_a_path_in_python_and_the_default_scale(run):
 
 def test_chains_of_the_bundled_networks():
     pixels = random((12, 10))
-    three = upscale.upscale(pixels, 3, load_pretrained(3))
-    six = upscale.upscale(three, 2, load_pretrained(2))
+    two = upscale.upscale(pixels, 2, load_pretrained(2))
+    six = upscale.upscale(two, 3, load_pretrained(3))
     np.testing.assert_allclose(upscale.upscale(pixels, 6), six, atol=1e-6)
 
 

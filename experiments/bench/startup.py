@@ -19,7 +19,7 @@ def benchmark_startup(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     picture = "experiments/results/before_bicubic_srcnn.png"
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        upscale = [*python, "-m", "srcnn_jax.upscale", picture, "--scale=2", f"-o={folder}/a.png"]
+        upscale = [*python, "-m", "srcnn_jax.upscale", picture, "--overwrite", f"-o={folder}/a.png"]
         cases = {
             "import srcnn_jax": [*python, "-c", "import srcnn_jax"],
             "main --help": [*python, "-m", "srcnn_jax.main", "--help"],
