@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 from srcnn_jax import colour
@@ -39,6 +40,9 @@ class Architecture:
                 f"kernel_sizes {self.kernel_sizes} needs one entry more than features "
                 f"{self.features}: the last layer's width is the number of channels"
             )
+        for number in (*self.kernel_sizes, *self.features, self.channels):
+            if not isinstance(number, numbers.Integral) or isinstance(number, bool):
+                raise ValueError(f"kernel sizes and features are whole numbers, not {number!r}")
         for size in self.kernel_sizes:
             if size < 1 or size % 2 == 0:
                 raise ValueError(f"kernel sizes must be odd and positive, not {size}")

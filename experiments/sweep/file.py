@@ -10,11 +10,16 @@ The file says, in plain constants:
 and the points, in one of three ways:
 
     GRID = {field: [value, ...], ...}    all combinations; "field,field": [(value, value), ...]
-                                         couples fields
+                                         couples fields; where(point), a function that gets
+                                         {field: value}, leaves out those for which it is false
     space(trial) and RANDOM = 20         a function that draws from an Optuna trial and returns
                                          {field: value}; 20 points, the same every time
     space(trial) and SEARCH = 60         60 points, each drawn by Optuna's TPE from what it knows;
                                          START = [{parameter: value, ...}, ...] come first
+
+A field is one of the config, as optimizer.learning_rate, or a number of the network's shape: f1 is
+the kernel size of the first layer, and n2 the number of filters of the second. What they do not
+name is as in the config, in FIELDS or in the point's model.kernel_sizes and model.features.
 
 Names in capitals belong to the sweep, so that a typing error is found. Write names of your own in
 small letters.
@@ -26,6 +31,7 @@ import itertools
 import multiprocessing
 import operator
 import pathlib
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -38,6 +44,7 @@ from srcnn_jax import config_fields
 from srcnn_jax.datasets import HELD_OUT, dataset_names, validation_name
 
 NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH", "START")
+SHAPE = re.compile(r"([fn])([1-9]\d*)")  # a field of the shape: f1, n2
 PREVIEWS = 20  # points of a search that are checked, and shown by --dry_run
 
 
@@ -89,7 +96,7 @@ class Sweep:
     tasks: Sequence[Task]
 
     def fields(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The config's fields of a point."""
+        """The fields of a point, as the file names them."""
         return self.space(optuna.trial.FixedTrial(dict(params)))
 
     def title(self) -> str:
@@ -145,9 +152,13 @@ def _read(path: pathlib.Path) -> Sweep:
     if not isinstance(fixed, Mapping):
         raise ValueError(f"FIELDS is {{field: value, ...}}, not {fixed!r}")
     config_file, config = load_config(str(own["CONFIG"]))
+    fixed = resolve(config, fixed)
     config = set_fields(config, fixed)
+    if way != "GRID" and callable(said.get("where")):
+        raise ValueError("a function where(point) goes with GRID, and not with space(trial)")
     if way == "GRID":
-        space, points = _grid_space(own["GRID"]), _combinations(own["GRID"])
+        space = _grid_space(own["GRID"])
+        points = _combinations(own["GRID"], space, said.get("where"))
     else:
         space = said["space"]
         points = _draw(space, PREVIEWS if way == "SEARCH" else own[way], needed=way == "RANDOM")
@@ -181,10 +192,35 @@ def _read(path: pathlib.Path) -> Sweep:
     )
 
 
+def resolve(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces fields of the network's shape, as f1 and n2, by the config's two fields for it.
+
+    Args:
+      config: has the shape that the fields change, unless they have model.kernel_sizes and
+        model.features themselves.
+      fields: {field: value}.
+
+    Raises:
+      ValueError: if a layer is named, but not one before it.
+    """
+    parts = {field: match for field in fields if (match := SHAPE.fullmatch(str(field)))}
+    resolved = {field: value for field, value in fields.items() if field not in parts}
+    numbered = sorted((int(match[2]), match[1], field) for field, match in parts.items())
+    for layer, letter, field in numbered:
+        name = {"f": "model.kernel_sizes", "n": "model.features"}[letter]
+        whole = list(resolved.get(name, config.model[name.removeprefix("model.")]))
+        if layer > len(whole) + 1:
+            before = f"{letter}{len(whole) + 1}"
+            raise ValueError(f"{field}: {name} is {text(tuple(whole))}, and {before} is not named")
+        whole[layer - 1 : layer] = [fields[field]]
+        resolved[name] = tuple(whole)
+    return resolved
+
+
 def set_fields(
     config: ml_collections.ConfigDict, fields: Mapping[str, Any]
 ) -> ml_collections.ConfigDict:
-    """A copy of a config with other values in some fields.
+    """A copy of a config with other values in some fields, which may be those of `resolve`.
 
     A field that holds a dict is replaced as a whole, as on main's command line.
 
@@ -192,7 +228,7 @@ def set_fields(
       ValueError: if there is no such field, or it is of another type.
     """
     changed = ml_collections.ConfigDict(config.to_dict())
-    for field, value in fields.items():
+    for field, value in resolve(config, fields).items():
         parent, _, name = field.rpartition(".")
         try:
             section = operator.attrgetter(parent)(changed) if parent else changed
@@ -273,9 +309,19 @@ def _grid_space(grid: Any) -> Callable[[optuna.trial.BaseTrial], dict[str, Any]]
     return space
 
 
-def _combinations(grid: Any) -> list[dict[str, Any]]:
+def _combinations(grid: Any, space: Callable, where: Any) -> list[dict[str, Any]]:
+    """The points of a grid, as parameters of `space`; `where` is the file's function or None."""
     named = _values(grid)
-    return [dict(zip(named, names, strict=True)) for names in itertools.product(*named.values())]
+    points = [dict(zip(named, names, strict=True)) for names in itertools.product(*named.values())]
+    if not callable(where):
+        return points
+    try:
+        kept = [point for point in points if where(space(optuna.trial.FixedTrial(point)))]
+    except Exception as error:  # the user's function may raise anything
+        raise ValueError(f"where(point): {type(error).__name__}: {error}") from error
+    if not kept:
+        raise ValueError(f"where(point) leaves out all {len(points)} points of GRID")
+    return kept
 
 
 def _draw(space: Callable, count: int, needed: bool) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.paper.study import spread
+from experiments.paper.study import read_result, spread
 from experiments.sweep.file import Sweep, set_fields, short
 from experiments.sweep.trials import by_task
+from experiments.sweep.worker import create_run
+from srcnn_jax.architecture import create_architecture
 
 
 def rows(study: optuna.Study) -> list[dict[str, Any]]:
@@ -109,11 +111,84 @@ def table_of_points(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.Data
     return pd.DataFrame(lines)
 
 
+def frame_of_points(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table of `rows` for programs: a column for each number, empty where there is none.
+
+    A network's shape has the columns f1, f2, ..., n1, n2, ... . The metric's column is called as in
+    the file, and that of its standard deviation ends in _std.
+    """
+    name = f"{sweep.dataset}/{sweep.metric}" if sweep.dataset else sweep.metric
+    lines = []
+    for row in found:
+        values = row["values"]
+        lines.append(
+            {
+                **_numbers(sweep, row["params"]),
+                name: statistics.mean(values) if values else None,
+                f"{name}_std": statistics.stdev(values) if len(values) > 1 else None,
+                "seeds": len(values),
+                **_cost(sweep, row["params"]),
+                "seconds": row["seconds"] if values else None,
+                "pareto": row["front"] is not None,
+                "notes": "; ".join(dict.fromkeys(row["notes"])),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def frame_of_runs(
+    sweep: Sweep, found: Sequence[Mapping[str, Any]], workdir: pathlib.Path
+) -> pd.DataFrame:
+    """A line for each finished run, with all of its scores: set5/psnr, set5/ssim, ..."""
+    lines = []
+    for row in found:
+        for seed in sorted(row["seeds"]):
+            run = create_run(sweep, sweep.fields(row["params"]), seed, workdir)
+            if not run.finished:
+                continue
+            result = read_result(run.folder)
+            scores = {
+                f"{dataset}/{metric}": value
+                for dataset, each in result.scores.items()
+                for metric, value in each["mean"]["srcnn"].items()
+            }
+            lines.append(
+                {
+                    **_numbers(sweep, row["params"]),
+                    "seed": seed,
+                    **scores,
+                    **_cost(sweep, row["params"]),
+                    "seconds": result.seconds,
+                    "folder": str(run.folder.relative_to(workdir)),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def _numbers(sweep: Sweep, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a point; those of the network's shape are a column for each layer."""
+    fields = sweep.fields(params)
+    columns: dict[str, Any] = {}
+    for field, value in fields.items():
+        letter = {"model.kernel_sizes": "f", "model.features": "n"}.get(field)
+        if letter:
+            columns |= {f"{letter}{layer}": number for layer, number in enumerate(value, 1)}
+        else:
+            columns[short(field, fields)] = value
+    return columns
+
+
+def _cost(sweep: Sweep, params: Mapping[str, Any]) -> dict[str, int]:
+    arch = create_architecture(set_fields(sweep.config, sweep.fields(params)))
+    return {"weights": arch.weight_count, "multiply_adds": arch.multiply_adds}
+
+
 def write(sweep: Sweep, study: optuna.Study, workdir: pathlib.Path) -> str:
-    """Writes table.md, table.csv, cost.png and importance.png; returns the table."""
+    """Writes table.md, table.csv, runs.csv, cost.png and importance.png; returns the table."""
     found = rows(study)
+    frame_of_points(sweep, found).to_csv(workdir / "table.csv", index=False)
+    frame_of_runs(sweep, found, workdir).to_csv(workdir / "runs.csv", index=False)
     frame = table_of_points(sweep, found).fillna("–")
-    frame.to_csv(workdir / "table.csv", index=False)
     markdown = frame.to_markdown(index=False, disable_numparse=True)
     (workdir / "table.md").write_text(
         f"Sweep `{sweep.name}`, {len(sweep.tasks)} trials of `{sweep.config.name}`; * is on the "

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from experiments import runner
 from experiments.paper import study as paper_study
 from experiments.sweep import trials
-from experiments.sweep.file import Sweep, set_fields, trial_name
+from experiments.sweep.file import Sweep, resolve, set_fields, trial_name
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import check_same_config
 
@@ -55,7 +55,7 @@ def create_run(
 
     Args:
       sweep: the sweep.
-      fields: the config's fields of the point.
+      fields: the fields of the point.
       seed: of the training.
       workdir: the folder of the sweep.
       data_dir: as main's --data_dir.
@@ -67,7 +67,7 @@ def create_run(
     training = runner.Training(
         config=sweep.config_file,
         folder=workdir / "trials" / trial_name(fields, seed),
-        fields={**sweep.fixed, **fields_and_seed},
+        fields=resolve(sweep.config, {**sweep.fixed, **fields_and_seed}),
         data_dir=data_dir,
     )
     return TrialRun(training, set_fields(sweep.config, fields_and_seed))

@@ -11,6 +11,6 @@ FIELDS = {"train.steps": 1_000}
 METRIC = "set5/psnr"
 SEEDS = 3
 GRID = {
-    "model.kernel_sizes": [(9, f2, 5) for f2 in (1, 3, 5)],
-    "model.features": [(32, 16), (64, 32), (128, 64)],
+    "f2": [1, 3, 5],
+    "n1,n2": [(32, 16), (64, 32), (128, 64)],
 }

@@ -8,7 +8,8 @@ import ml_collections
 import pytest
 from made_sweeps import GRID, ROOT, SEARCH, write
 
-from experiments.sweep import file, trials
+from configs import default
+from experiments.sweep import file, trials, worker
 from srcnn_jax.architecture import Architecture
 
 
@@ -137,6 +138,62 @@ def test_fields_may_be_coupled(tmp_path):
     assert read.fields(read.points[1]) == {"model.kernel_sizes": (5, 3), "model.features": (8,)}
     names = ["model.kernel_sizes,model.features", "seed"]
     assert [file.short(name, names) for name in names] == ["kernel_sizes,features", "seed"]
+
+
+SHAPES = """
+CONFIG = "configs/default.py:x3"
+FIELDS = {"train.steps": 20, "optimizer.warmup_steps": 2, "f2": 3}
+GRID = {"f1": [7, 9], "n1": [16, 32], "n2": [16, 32]}
+
+def where(point):
+    return point["n2"] <= point["n1"]
+"""
+
+
+def test_shapes_are_swept_by_layer(tmp_path):
+    read = file._read(write(tmp_path, SHAPES))
+    assert [task.key for task in read.tasks] == [
+        "f1=7,n1=16,n2=16,seed=0", "f1=7,n1=32,n2=16,seed=0", "f1=7,n1=32,n2=32,seed=0",
+        "f1=9,n1=16,n2=16,seed=0", "f1=9,n1=32,n2=16,seed=0", "f1=9,n1=32,n2=32,seed=0",
+    ]  # fmt: skip
+    run = worker.create_run(read, read.fields(read.points[1]), 0, tmp_path)
+    assert (run.config.model.kernel_sizes, run.config.model.features) == ((7, 3, 5), (32, 16))
+    assert run.training.fields["model.kernel_sizes"] == (7, 3, 5)
+    assert not {"f1", "f2", "n1"} & run.training.fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sizes", "features"),
+    [
+        ({"f2": 5}, (9, 5, 5), (64, 32)),
+        ({"f4": 3, "n3": 8}, (9, 1, 5, 3), (64, 32, 8)),
+        ({"f3": 7, "model.kernel_sizes": (11, 1, 5)}, (11, 1, 7), (64, 32)),
+        ({"f5": 3, "f4": 1, "n4": 4, "n3": 8}, (9, 1, 5, 1, 3), (64, 32, 8, 4)),
+    ],
+)
+def test_fields_of_the_shape(fields, sizes, features):
+    config = file.set_fields(default.get_config("x3"), fields)
+    assert (config.model.kernel_sizes, config.model.features) == (sizes, features)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"f1"', '"f5"', "f5: model.kernel_sizes is 9,3,5, and f4 is not named"),
+        ('"f1"', '"f4"', "features"),
+        ('"f1": [7, 9]', '"f1": [7.5]', "7.5"),
+        ('"f1": [7, 9]', '"f1": [8]', "8"),
+        ('"f1": [7, 9]', '"g1": [8]', "the config has no field 'g1'"),
+        ("<=", "> 99 *", "where(point) leaves out all 8 points of GRID"),
+        ('point["n2"]', 'point["n3"]', "where(point): KeyError: 'n3'"),
+        ("GRID =", "RANDOM = 2\ngrid =", "a function space(trial) goes with RANDOM"),
+    ],
+)
+def test_a_mistake_in_a_shape_is_one_line(old, new, words, tmp_path):
+    with pytest.raises(file.SweepError) as error:
+        file.read_sweep(write(tmp_path, SHAPES.replace(old, new, 1)))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_random_points_are_always_the_same(tmp_path):

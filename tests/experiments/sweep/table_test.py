@@ -1,6 +1,7 @@
 """What a sweep found: the Pareto front, the table, the best config."""
 
 import optuna
+import pandas as pd
 import pytest
 from made_sweeps import GRID, write
 from optuna.trial import TrialState
@@ -43,12 +44,23 @@ def test_table_and_best_by_hand(tmp_path):
     again.user_attrs = {**again.user_attrs, "key": "trial 9"}
     study.add_trial(again)
     table.write(read, study, tmp_path)
-    assert (tmp_path / "table.csv").read_text().splitlines() == [
-        "kernel_sizes,multiply-adds,PSNR on set5,runs,seconds,front,notes",
-        '"9,5,5",5000,32.900,1,50,*,failed: diverged',
-        '"9,1,5",1000,32.600 ± 0.141,2,10,*,',
-        '"9,3,5",3000,32.400,1,30,,failed: diverged',
+    lines = (tmp_path / "table.md").read_text().splitlines()[-3:]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == [
+        ["9,5,5", "5000", "32.900", "1", "50", "*", "failed: diverged"],
+        ["9,1,5", "1000", "32.600 ± 0.141", "2", "10", "*", ""],
+        ["9,3,5", "3000", "32.400", "1", "30", "", "failed: diverged"],
     ]
+    frame = pd.read_csv(tmp_path / "table.csv")
+    assert list(frame.columns) == [
+        "f1", "f2", "f3", "psnr", "psnr_std", "seeds", "weights", "multiply_adds", "seconds",
+        "pareto", "notes",
+    ]  # fmt: skip
+    assert list(frame["f2"]) == [5, 1, 3]
+    assert list(frame["psnr"]) == [32.9, 32.6, 32.4]
+    assert frame["psnr_std"][1] == pytest.approx(0.1414, abs=1e-4)
+    assert list(frame["seeds"]) == [1, 2, 1]
+    assert list(frame["weights"]) == [57184, 8032, 24416]
+    assert list(frame["pareto"]) == [True, True, False]
     for name in ("cost.png", "importance.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     what = table.write_best(read, study, tmp_path / "best.py")
