@@ -28,6 +28,10 @@ from PIL import (
 from srcnn_jax import deep_colour
 
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
+SMALL = 2**24  # pixels of a picture that may be in a file of any size
+# Max pixels for a byte of the file, in larger pictures. Photographs have under 10. Deflate makes at
+# most 1,032 bytes of one. JPEG needs a bit for 64 pixels; Pillow fills what is missing with grey.
+MAX_PIXELS_PER_BYTE = 1032
 EXIF_PREFIX = b"Exif\0\0"  # in JPEG files, and in what Pillow's writers take
 MAX_TEXT_BYTES = 2**26  # max bytes of a PNG's text and profile, uncompressed
 PNG_XMP = "XML:com.adobe.xmp"  # name of the text of a PNG that is its XMP
@@ -193,7 +197,17 @@ def _open(content: bytes) -> Image.Image:
     if opened.width * opened.height * frames > MAX_PIXELS:
         times = f"{frames} times " if frames > 1 else ""
         raise RefusedError(f"{times}{opened.width}x{opened.height} pixels, limit {MAX_PIXELS}")
+    check_size(opened, len(content))
     return opened
+
+
+def check_size(opened: Image.Image, size: int) -> None:
+    """Raises ValueError if a file of `size` bytes cannot hold the pixels that it declares."""
+    limit = max(SMALL, MAX_PIXELS_PER_BYTE * size * (64 if opened.mode == "1" else 1))  # fax
+    if opened.width * opened.height > limit:
+        raise RefusedError(
+            f"{opened.width}x{opened.height} pixels in {size} bytes, where the limit is {limit}"
+        )
 
 
 def require(format: str) -> None:

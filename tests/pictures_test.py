@@ -1,7 +1,9 @@
 """Picture files and modes on their own; tests/upscale_test.py has them with the command."""
 
 import io
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -76,6 +78,14 @@ def test_the_transparent_colour_of_a_png(row, width, bits, colour, transparent, 
     path.write_bytes(png([row] * 3, width, bits, colour, transparent))
     (pixels,) = pictures.read(path).frames
     assert list(pixels[0, :, -1] // (np.iinfo(pixels.dtype).max // 255)) == alpha
+
+
+def test_more_pixels_than_the_bytes_can_hold_are_refused_at_once():
+    content = bytearray(png([b"\0" * 60], 20, 8, 2, ()))
+    content[20:24] = struct.pack(">I", 14_549_008)  # the height
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    with pytest.raises(ValueError, match="20x14549008 pixels in .* bytes, where the limit is"):
+        pictures.decode(bytes(content), "a.png")
 
 
 def test_grey_of_32_bits_is_refused_beyond_16():
