@@ -1,16 +1,25 @@
 """Which pictures a command works on, and where the results go."""
 
 import collections
+import contextlib
 import dataclasses
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from srcnn_jax import paths, picture_formats, pictures
 
 STREAM = "-"  # stands for standard input or standard output
+RESULT = re.compile(  # the name of a result, without its suffix
+    r"(?P<name>.+)_(?:x(?P<scale>\d+(?:\.\d+)?)|w(?P<width>\d+)|h(?P<height>\d+)|\d+x\d+)"
+)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,33 +62,35 @@ def plan(
     """Finds pictures, and names their results.
 
     A result is called NAME + `ending` + `suffix`: `photo_x2.png`. Pictures of one name in one
-    folder keep their suffix in the name: `photo_jpg_x2.png`. Nothing is made.
+    folder keep their suffix in the name: `photo.jpg_x2.png`. Nothing is made.
 
     Args:
       inputs: files, folders, patterns such as '*.png', or '-'.
       output: a file, a folder, '-', or None for a file beside the picture. It is a folder if it
-        exists as one, ends with a slash, or if there are several pictures or a folder of them.
+        exists as one, ends with a slash, or if there are several pictures or a folder of them. Of
+        several folders, each has its own folder there.
       ending: ending of a result's name, as '_x2'.
       suffix: suffix of a result's name where `output` does not say it, as '.png'.
       recursive: whether folders in folders are searched. The output has the same folders.
 
     Raises:
-      ValueError: if there is nothing to do, or a result cannot be written, or would overwrite a
-        picture or another result.
+      ValueError: if there is nothing to do, or a result would overwrite a picture or another
+        result.
     """
     if output == "":
         raise ValueError("the output -o is empty: name a file, a folder or -")
+    if "" in inputs:
+        raise ValueError("the name of a picture is empty")
     folder = None if output in (None, STREAM) else paths.local(output or "", "-o")
     found = _without_doubles(_find(inputs, recursive, folder))
     results = _results(found)
     found = [each for each in found if each.path not in results]
-    several = len(found) > 1 or any(Path(each).is_dir() for each in inputs if each != STREAM)
+    several = len(found) > 1 or any(map(_is_folder, inputs))
     if output == STREAM or (output is None and inputs == [STREAM]):
         if several:
             raise ValueError("standard output holds one picture: name a folder with -o")
         return Plan((Task(found[0].path, None),), results)
-    as_folder = several or (folder and (folder.is_dir() or str(output).endswith(("/", os.sep))))
-    if folder and not as_folder:
+    if folder and not is_folder(output) and not several:
         if folder.suffix.lower() not in picture_formats.FORMATS:
             suffixes = ", ".join(picture_formats.FORMATS)
             raise ValueError(
@@ -89,7 +100,8 @@ def plan(
             raise ValueError(f"{folder}: its folder does not exist")
         targets = [folder]
     else:
-        if folder and folder.suffix.lower() in picture_formats.FORMATS and not folder.is_dir():
+        is_file = folder and folder.suffix.lower() in picture_formats.FORMATS
+        if is_file and not is_folder(output):
             raise ValueError(f"{folder}: {len(found)} pictures need a folder; end its name with /")
         targets = _names(found, folder, ending, suffix)
     tasks = tuple(Task(each.path, target) for each, target in zip(found, targets, strict=True))
@@ -97,43 +109,70 @@ def plan(
     return Plan(tasks, results)
 
 
+def is_folder(output: str | None) -> bool:
+    """Whether an output is a folder, whatever the pictures are."""
+    if output in (None, STREAM):
+        return False
+    return output.endswith(("/", os.sep)) or paths.local(output, "-o").is_dir()
+
+
+def _is_folder(name: str) -> bool:
+    return name != STREAM and paths.local(name, "the path").is_dir()
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file; False if its name is too long, or its folder closed to us."""
+    with contextlib.suppress(OSError):
+        return path.exists()
+    return False
+
+
 def _find(inputs: Sequence[str], recursive: bool, output: Path | None) -> Iterator[_Found]:
     """Yields the pictures that the inputs name; a file that does not exist, too."""
+    several = sum(map(_is_folder, inputs)) > 1
     for name in inputs:
         if name == STREAM:
             yield _Found(None)
             continue
         path = paths.local(name, "the path")
         if path.is_dir():
-            yield from _search(path, recursive, output)
-        elif not path.exists() and glob.has_magic(str(path)):
+            yield from _search(path, recursive, output, Path(path.absolute().name * several))
+        elif not _exists(path) and glob.has_magic(str(path)):
             matches = sorted(glob.glob(str(path), recursive=True), key=paths.natural_key)
             if not matches:
                 raise ValueError(f"no file matches {name}")
             for match in map(Path, matches):
-                if match.is_file():
+                if not match.is_dir():
                     yield _Found(match)
         else:
             yield _Found(path)
 
 
-def _search(folder: Path, recursive: bool, output: Path | None) -> Iterator[_Found]:
+def _search(
+    folder: Path, recursive: bool, output: Path | None, inside_output: Path
+) -> Iterator[_Found]:
     """Yields the pictures of a folder in natural order, but none of the output's folder."""
     none = True
-    for top, folders, names in os.walk(folder):
-        inside = Path(top)
+
+    def closed(error: OSError) -> None:
+        _log.warning("warning: folder %s cannot be read (%s)", error.filename, error.strerror)
+
+    for top, folders, names in os.walk(folder, onerror=closed):
+        here = Path(top)
         # The folder of results may be in the folder of pictures.
-        if output and inside != folder and output.exists() and inside.samefile(output):
+        if output and here != folder and output.exists() and here.samefile(output):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        for link in (name for name in folders if (here / name).is_symlink()):
+            _log.warning("warning: %s is a link to a folder, and not followed", here / link)
         for name in sorted(names, key=paths.natural_key):
-            if pictures.has_picture_name(inside / name):
+            if pictures.has_picture_name(here / name):
                 none = False
-                yield _Found(inside / name, inside.relative_to(folder))
+                yield _Found(here / name, inside_output / here.relative_to(folder))
     if none:
         more = "" if recursive else "; -r searches the folders in it"
-        raise ValueError(f"folder {folder} has no pictures{more}")
+        raise ValueError(f"folder {folder} has no pictures that can be read{more}")
 
 
 def _without_doubles(found: Iterator[_Found]) -> list[_Found]:
@@ -142,61 +181,99 @@ def _without_doubles(found: Iterator[_Found]) -> list[_Found]:
 
 
 def _results(found: Sequence[_Found]) -> tuple[Path, ...]:
-    """Those files that have the name of a result of another one: they are not enlarged again."""
+    """Those files that are results of others: they are not enlarged again.
+
+    They have the name and the size of a result. (A folder may have a_x2.png from elsewhere.)
+    """
     files = [each.path for each in found if each.path]
-    names = {(path.parent, path.stem) for path in files}
-    names |= {(path.parent, _stem_with_suffix(path)) for path in files}
+    sources = collections.defaultdict(list)
+    for path in files:
+        sources[path.stem].append(path)
+        sources[path.name].append(path)
     results = []
     for path in files:
-        match = re.fullmatch(r"(.+)_(x[\d.]+|w\d+|h\d+|\d+x\d+)", path.stem)
-        if match and (path.parent, match[1]) in names:
-            results.append(path)
+        match = RESULT.fullmatch(path.stem)
+        size = _size(path) if match and match["name"] in sources else None
+        if match and size:
+            befores = filter(None, map(_size, sources[match["name"]]))
+            if any(_is_result(match, before, size) for before in befores):
+                results.append(path)
     return tuple(results)
+
+
+def _is_result(name: re.Match[str], before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Whether a picture has the size that its name says, and the proportions of another one."""
+    width, height = after
+    if name["scale"]:
+        factor = float(name["scale"])
+        sizes = before, before[::-1]  # the file may be one that is turned
+        return any(
+            abs(width - factor * size[0]) <= 1 and abs(height - factor * size[1]) <= 1
+            for size in sizes
+        )
+    return name["width"] in (None, str(width)) or name["height"] in (None, str(height))
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture file as its header has them, or None."""
+    with contextlib.suppress(Exception), Image.open(path) as opened:  # decoders raise anything
+        return opened.size
+    return None
 
 
 def _names(found: Sequence[_Found], folder: Path | None, ending: str, suffix: str) -> list[Path]:
     """The paths of results."""
 
-    def target(each: _Found, stem: str) -> Path:
+    def target(each: _Found, name: str) -> Path:
         if each.path is None:
-            return (folder or Path()) / f"{stem}{ending}{suffix}"
+            return (folder or Path()) / f"{name}{ending}{suffix}"
         beside = folder / each.folder if folder else each.path.parent
-        return beside / f"{stem}{ending}{suffix}"
+        return beside / f"{name}{ending}{suffix}"
 
     plain = [target(each, each.path.stem if each.path else "stdin") for each in found]
     count = collections.Counter(plain)
     return [
-        target(each, _stem_with_suffix(each.path)) if each.path and count[path] > 1 else path
+        target(each, each.path.name) if each.path and count[path] > 1 else path
         for each, path in zip(found, plain, strict=True)
     ]
 
 
-def _stem_with_suffix(path: Path) -> str:
-    """'photo_jpg' for photo.jpg."""
-    return f"{path.stem}_{path.suffix.removeprefix('.')}"
-
-
 def _check(tasks: Sequence[Task]) -> None:
-    """Raises ValueError if results cannot be written, or are in the way of something."""
-    originals = [task.source for task in tasks if task.source and task.source.exists()]
+    """Raises ValueError if a result would overwrite a picture or another result."""
+    originals = [task.source for task in tasks if task.source and _exists(task.source)]
     taken: dict[Path, Task] = {}
     for task in tasks:
         target = task.target
         if target is None:
             continue
-        parent = next(folder for folder in target.parents if folder.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise ValueError(f"{target}: its folder {parent} cannot be written to")
-        if target.exists() and any(map(target.samefile, originals)):
+        if _exists(target) and any(map(target.samefile, originals)):
             raise ValueError(f"{target}: the output would overwrite an input; name another with -o")
         other = taken.setdefault(target.absolute(), task)
         if other is not task:
             raise ValueError(
-                f"{target}: {other.source} and {task.source} have one name; enlarge them one by "
-                "one, or their common folder with -r"
+                f"{target} would be the result of {other.source} and of {task.source}: enlarge "
+                "them into different folders"
             )
+
+
+def make_folder(task: Task) -> None:
+    """Makes the folder of a task's result.
+
+    Raises:
+      OSError: if it cannot be made or written to, or the name of the result is too long.
+    """
+    if task.target is None:
+        return
+    folder = task.target.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        task.target.exists()
+    except OSError as error:
+        raise OSError(f"{task.target} cannot be written ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{task.target}: its folder {folder} cannot be written to")
 
 
 def existing(tasks: Sequence[Task]) -> list[Task]:
     """Those tasks whose result exists."""
-    return [task for task in tasks if task.target and task.target.exists()]
+    return [task for task in tasks if task.target and _exists(task.target)]

@@ -4,8 +4,10 @@ tifffile and imagecodecs decode and encode them: the extra `16bit`. The metadata
 that Pillow writes into a small file of 8 bits.
 """
 
+import contextlib
 import importlib.util
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,23 @@ def is_available() -> bool:
     return all(importlib.util.find_spec(name) for name in PACKAGES)
 
 
-def is_deep(content: bytes) -> bool:
+def count_bits(content: bytes, page: int = 0) -> int:
+    """Returns the bits of a value of a PNG, TIFF, HEIC, AVIF or PPM file; 8 if it is not known."""
+    if content.startswith(PNG_SIGNATURE):
+        return content[24]
+    if content[4:8] == b"ftyp":  # the box pixi: version and flags, number of channels, their bits
+        box = content.find(b"pixi")
+        return content[box + 9] if 0 < box < len(content) - 9 else 8
+    if content[:2] in (b"P3", b"P6"):  # width, height and the value of white, as text
+        numbers = re.findall(rb"^\d+|(?<=\s)\d+(?=\s)", re.sub(rb"#.*", b"", content[:200]))
+        return int(numbers[2]).bit_length() if len(numbers) > 2 else 8
+    if content.startswith(TIFF_BEGINNINGS):
+        with contextlib.suppress(Exception):  # damaged files
+            return max(read_tags(content, page).get(BITS, (8,)))
+    return 8
+
+
+def is_deep(content: bytes, page: int = 0) -> bool:
     """Whether the bytes of a file are of 16-bit colour, or of 16-bit grey with alpha."""
     if content.startswith(PNG_SIGNATURE):
         bits, colour = content[24:26]
@@ -36,7 +54,7 @@ def is_deep(content: bytes) -> bool:
     if not content.startswith(TIFF_BEGINNINGS):
         return False
     try:
-        tags = read_tags(content)
+        tags = read_tags(content, page)
         bits = tags.get(BITS, ())
         kinds = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
         integers = set(tags.get(SAMPLE_FORMAT, (1,))) == {1}
@@ -45,13 +63,14 @@ def is_deep(content: bytes) -> bool:
         return False
 
 
-def read_tags(content: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The tags of the first page of a TIFF, also of one that Pillow cannot open."""
+def read_tags(content: bytes, page: int = 0) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags of a page of a TIFF, from 0 on, also of one that Pillow cannot open."""
     header = content[: 16 if b"+" in content[:4] else 8]
     tags = TiffImagePlugin.ImageFileDirectory_v2(header)
     file = io.BytesIO(content)
-    file.seek(tags.next)
-    tags.load(file)
+    for _ in range(page + 1):
+        file.seek(tags.next)
+        tags.load(file)
     return tags
 
 

@@ -8,6 +8,7 @@ once at the end. JAX is imported on first use.
 import functools
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -65,8 +66,10 @@ def chain(factor: float, scales: Iterable[int]) -> tuple[int, ...]:
     Raises:
       ValueError: if the factor is not in its range.
     """
+    if not isinstance(factor, numbers.Real):
+        raise ValueError(f"the scale is a number, not {factor!r}")
     if not 1 < factor <= MAX_SCALE:  # also false for NaN
-        raise ValueError(f"the scale is a number above 1 and up to {MAX_SCALE}, not {factor:g}")
+        raise ValueError(f"the scale is a number above 1 and up to {MAX_SCALE}, not {factor}")
     ascending = sorted(set(scales))
     chains = itertools.chain.from_iterable(
         itertools.combinations_with_replacement(ascending, length)

@@ -5,10 +5,11 @@
 
 import dataclasses
 import io
+import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ FORMATS = {  # by suffix
     ".png": Format("PNG", ("L", "LA", "RGB", "RGBA", *_SIXTEEN), animated=True),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format("WEBP", lossy=True, max_side=16_383, animated=True),
+    ".webp": Format("WEBP", ("RGB", "RGBA"), lossy=True, max_side=16_383, animated=True),
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".bmp": Format("BMP", ("L", "RGB")),
@@ -59,6 +60,8 @@ FORMATS = {  # by suffix
     ".avif": Format("AVIF", ("L", "RGB", "RGBA"), lossy=True, max_side=65_536, package="AVIF"),
     ".heic": Format("HEIF", ("L", "RGB", "RGBA"), lossy=True, package="HEIC"),
 }
+GIF_UNIT = 10  # milliseconds
+MAX_PLAYS = 65_535  # of WebP and PNG
 QUALITY = 95  # of lossy formats, unless the user names another
 
 
@@ -106,7 +109,7 @@ def fit(picture: Picture, name: str, size: tuple[int, int]) -> Picture:
             f"{name} cannot hold {len(picture.frames)} frames; name a file in "
             f"{_suffixes(lambda f: f.animated)}, or one frame by --frame"
         )
-    picture = pictures.without_wrong_profile(_fit_pixels(picture, name, format))
+    picture = pictures.without_wrong_profile(_fit_pixels(picture, name, format), name)
     image = pictures.to_image(dataclasses.replace(picture, info={}))
     return dataclasses.replace(picture, info=_fit_info(picture.info, name, format, image))
 
@@ -130,6 +133,9 @@ def _fit_pixels(picture: Picture, name: str, format: Format) -> Picture:
         elif all((frame[..., -1] == 255).all() for frame in frames):
             kind = kind[:-1]
             frames = tuple(frame[..., 0] if kind == "L" else frame[..., :3] for frame in frames)
+    if kind == "L" and "L" not in format.kinds:
+        frames = tuple(np.repeat(frame[..., None], 3, axis=2) for frame in frames)
+        kind = "RGB"
     if kind not in format.kinds:
         what = "transparency" if kind.endswith("A") else f"{kind} pixels"
         held = _suffixes(lambda other: kind in other.kinds)
@@ -179,6 +185,8 @@ def encode(picture: Picture, name: str, quality: int | None = None) -> bytes:
     options = _options(format, quality or QUALITY, picture.info)
     if picture.durations:
         options |= _animation(picture, format)
+    if format.name == "GIF" and picture.kind == "RGBA":
+        picture = dataclasses.replace(picture, frames=tuple(map(_cut_alpha, picture.frames)))
     image = pictures.to_image(dataclasses.replace(picture, info={}))
     if deep := pictures.has_deep_colour(picture):
         image = image.crop((0, 0, 1, 1))
@@ -208,12 +216,19 @@ def _options(format: Format, quality: int, info: Mapping[str, Any]) -> dict[str,
     return options
 
 
+def _cut_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Makes the pixels of uint8 (H, W, 4) transparent or opaque: a GIF has nothing between."""
+    return np.concatenate(
+        [pixels[..., :3], np.where(pixels[..., 3:] < 128, 0, 255)], axis=2
+    ).astype(np.uint8)
+
+
 def _animation(picture: Picture, format: Format) -> dict[str, Any]:
     """What `Image.save` is told for an animation."""
     options: dict[str, Any] = {
         "save_all": True,
         "append_images": [Image.fromarray(frame) for frame in picture.frames[1:]],
-        "duration": list(picture.durations),
+        "duration": _durations(picture.durations, GIF_UNIT if format.name == "GIF" else 1),
     }
     if format.name == "GIF":
         if picture.plays != 1:
@@ -221,8 +236,15 @@ def _animation(picture: Picture, format: Format) -> dict[str, Any]:
         if picture.kind.endswith("A"):
             options["disposal"] = 2  # to the ground, or a pixel would never be transparent again
     else:
-        options["loop"] = picture.plays
+        options["loop"] = picture.plays if picture.plays <= MAX_PLAYS else 0
     return options
+
+
+def _durations(milliseconds: Sequence[float], unit: int) -> list[int]:
+    """Rounds durations to units, so that no frame begins more than half a unit late or early."""
+    ends = [round(end / unit) for end in itertools.accumulate(milliseconds)]
+    steps = (end - start for start, end in itertools.pairwise([0, *ends]))
+    return [unit * max(step, 1) for step in steps]
 
 
 def write(content: bytes, path: Path, overwrite: bool = True) -> None:

@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ KEPT: dict[str, Any] = {
     "xmp": bytes,
     "comment": bytes,
 }
+XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\d([\"'<])")
+SRGB_GAMMA = 0.45455
 EXIF_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # Tags of a TIFF that say what it shows, not how it is stored. They are EXIF data.
 DESCRIPTIVE = frozenset(
@@ -119,8 +122,8 @@ def read(path: Path, frame: int | None = None) -> Picture:
     Raises:
       FileNotFoundError: if there is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file, or it is a folder")
+    if path.is_dir() or not path.exists():
+        raise FileNotFoundError("it is a folder" if path.is_dir() else "there is no such file")
     # From a path, Pillow maps some TIFF files into memory and then turns them wrongly.
     return decode(path.read_bytes(), str(path), frame)
 
@@ -140,26 +143,23 @@ def decode(content: bytes, name: str, frame: int | None = None) -> Picture:
     """
     try:
         with raised_text_limits(), _unlimited_size():
-            deep = deep_colour.is_deep(content)
-            if deep and not deep_colour.is_available():
-                line = "warning: %s has 16 bits, which become 8: pip install 'srcnn-jax[16bit]'"
-                _log.warning(line, name)
-                deep = False
-            try:
-                opened = _open(content)
-            except UnidentifiedImageError:
-                if not deep:
-                    raise
-                return _unknown_to_pillow(content, name, frame)
-            with opened:
-                return _decode(opened, name, frame, content if deep else None)
+            picture = _decode(content, name, frame)
     except (RefusedError, ImportError) as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # decoders raise undocumented errors on damaged files
         reason: Any = error
         if isinstance(error, UnidentifiedImageError):  # Pillow would print the address of a buffer
             reason = "its content is no picture"
+            if content.startswith(deep_colour.TIFF_BEGINNINGS):
+                reason = "a TIFF of a kind that Pillow does not know"
         raise ValueError(f"not a readable picture ({reason})") from error
+    bits = deep_colour.count_bits(content, (frame or 1) - 1)
+    if bits > 8 and picture.frames[0].dtype == np.uint8:
+        help = ""
+        if not deep_colour.is_available() and deep_colour.is_deep(content):
+            help = ": pip install 'srcnn-jax[16bit]'"
+        _log.warning("warning: %s has %d bits, which become 8%s", name, bits, help)
+    return picture
 
 
 class RefusedError(ValueError):
@@ -229,9 +229,9 @@ def require(format: str) -> None:
             ) from error
 
 
-def _unknown_to_pillow(content: bytes, name: str, frame: int | None) -> Picture:
+def _unknown_to_pillow(content: bytes, name: str, page: int) -> Picture:
     """`decode` of a TIFF of 16-bit grey with alpha."""
-    tags = deep_colour.read_tags(content)
+    tags = deep_colour.read_tags(content, page)
     width, height = tags[deep_colour.WIDTH], tags[deep_colour.HEIGHT]
     if width * height > MAX_PIXELS:
         raise RefusedError(f"{width}x{height} pixels, limit {MAX_PIXELS}")
@@ -247,11 +247,27 @@ def _unknown_to_pillow(content: bytes, name: str, frame: int | None) -> Picture:
     }
     if tags.get(TIFF_RESOLUTION_UNIT, 2) == 2 and TIFF_RESOLUTION in tags:  # inches
         stand_in.info["dpi"] = (float(tags[TIFF_RESOLUTION]), float(tags[TIFF_RESOLUTION + 1]))
-    return from_image(stand_in, _turn(deep_colour.decode(content, (frame or 1) - 1), orientation))
+    return from_image(stand_in, _turn(deep_colour.decode(content, page), orientation), name)
 
 
-def _decode(opened: Image.Image, name: str, frame: int | None, content: bytes | None) -> Picture:
-    """`decode`, of an open file; `content` has its bytes if its colour has 16 bits."""
+def _decode(content: bytes, name: str, frame: int | None) -> Picture:
+    """As `decode`, but raises whatever a decoder raises."""
+    page = (frame or 1) - 1
+    deep = deep_colour.is_deep(content, page) and deep_colour.is_available()
+    try:
+        opened = _open(content)
+    except UnidentifiedImageError:
+        if deep and content.startswith(deep_colour.TIFF_BEGINNINGS):
+            return _unknown_to_pillow(content, name, page)
+        raise
+    with opened:
+        return _decode_frames(opened, name, frame, content if deep else None)
+
+
+def _decode_frames(
+    opened: Image.Image, name: str, frame: int | None, content: bytes | None
+) -> Picture:
+    """`_decode`, of an open file; `content` has its bytes if its colour has 16 bits."""
     # A PNG may have a picture for programs that do not know animations. It is no frame.
     before = 1 if opened.info.get("default_image") else 0
     frames = getattr(opened, "n_frames", 1) - before
@@ -263,8 +279,6 @@ def _decode(opened: Image.Image, name: str, frame: int | None, content: bytes | 
         _log.warning(
             "warning: %s has %d pages: only the first; --frame picks another", name, frames
         )
-    if animated and content is not None:
-        _log.warning("warning: %s has 16 bits, which become 8: it is an animation", name)
     chosen = range(frames) if animated else [(frame or 1) - 1]
     pictures, durations = [], []
     for index in chosen:
@@ -274,7 +288,7 @@ def _decode(opened: Image.Image, name: str, frame: int | None, content: bytes | 
         if content is not None and not animated:  # Pillow turns a TIFF when it loads it
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
             deep = _turn(deep_colour.decode(content, index), orientation)
-        pictures.append(from_image(_load(opened), deep))
+        pictures.append(from_image(_load(opened), deep, name))
         durations.append(float(opened.info.get("duration") or 0))
     if not animated:
         return pictures[0]
@@ -336,9 +350,12 @@ def correct_levels(picture: Image.Image) -> Image.Image:
     scale those of 12 bits. Other pictures are returned as they are.
 
     Raises:
-      ValueError: if white is zero in a picture of 32 bits, whose white is not known.
+      ValueError: if white is zero in a picture of 32 bits, whose white is not known, or values of 8
+        bits have a sign.
     """
     tags = getattr(picture, "tag_v2", None)
+    if tags and 2 in tags.get(deep_colour.SAMPLE_FORMAT, ()) and tags.get(deep_colour.BITS) == (8,):
+        raise RefusedError("grey of 8 bits with a sign is not supported")
     if tags is None or not (picture.mode.startswith("I") or picture.mode == "F"):
         return picture
     # BitsPerSample and PhotometricInterpretation
@@ -377,7 +394,9 @@ def raised_text_limits() -> Iterator[None]:
 # --- Pillow's pictures ----------------------------------------------------------------------------
 
 
-def from_image(image: Image.Image, deep: np.ndarray | None = None) -> Picture:
+def from_image(
+    image: Image.Image, deep: np.ndarray | None = None, name: str = "the picture"
+) -> Picture:
     """Returns a picture of Pillow's, of any mode, upright and with the metadata that are kept.
 
     A CMYK picture becomes RGB, because networks work on RGB or YCbCr. Its ICC profile is used for
@@ -387,6 +406,7 @@ def from_image(image: Image.Image, deep: np.ndarray | None = None) -> Picture:
     Args:
       image: the picture.
       deep: its pixels in 16 bits, uint16 (H, W, C), upright.
+      name: what warnings call it.
 
     Raises:
       ValueError: if the picture is 32-bit grey with values outside 0..65535.
@@ -399,40 +419,41 @@ def from_image(image: Image.Image, deep: np.ndarray | None = None) -> Picture:
             info["exif"] = exif
         image = upright
     except Exception as error:  # Pillow raises undocumented errors on damaged EXIF data
-        _log.warning("warning: damaged EXIF data is left out (%s)", error)
+        _log.warning("warning: damaged EXIF data of %s is left out (%s)", name, error)
         info.pop("exif", None)
         image = image.copy()
     if "dpi" in info and not all(0 < each < math.inf for each in info["dpi"]):
-        _log.warning("warning: a resolution of %s is left out", info.pop("dpi"))
+        _log.warning("warning: a resolution of %s of %s is left out", info.pop("dpi"), name)
     if deep is not None:
-        return without_wrong_profile(Picture((deep,), info))
+        return without_wrong_profile(Picture((deep,), info), name)
     if image.mode.startswith("I"):  # 16-bit grey in either byte order, or as 32-bit integers
         if image.has_transparency_data:
-            _log.warning("warning: the transparent colour of a 16-bit picture is left out")
+            _log.warning("warning: the transparent colour of %s, of 16 bits, is left out", name)
         grey = np.asarray(image)
         if grey.size and not 0 <= grey.min() <= grey.max() <= 65535:
             raise RefusedError(
                 f"32-bit grey from {grey.min()} to {grey.max()} is not supported; "
                 "rescale it to 16 bits (0..65535)"
             )
-        return without_wrong_profile(Picture((grey.astype(np.uint16),), info))
+        return without_wrong_profile(Picture((grey.astype(np.uint16),), info), name)
     if image.mode in ("CMYK", "LAB"):
-        image = _srgb(image, info.pop("icc_profile", None))
+        image = _srgb(image, info.pop("icc_profile", None), name)
         if profile := image.info.get("icc_profile"):
             info["icc_profile"] = profile
     elif image.mode != "F":
         colour = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         image = image.convert(colour + "A" * image.has_transparency_data)
-    return without_wrong_profile(Picture((np.asarray(image),), info))
+    return without_wrong_profile(Picture((np.asarray(image),), info), name)
 
 
-def without_wrong_profile(picture: Picture) -> Picture:
+def without_wrong_profile(picture: Picture, name: str) -> Picture:
     """Leaves out, with a warning, an ICC profile of another colour space than the pixels have."""
     profile = picture.info.get("icc_profile")
     if not profile or profile[16:20] == PROFILES[picture.kind[0]]:
         return picture
-    space = profile[16:20].decode("ascii", "replace").strip()
-    _log.warning("warning: a profile of %s is left out: the pixels are %s", space, picture.kind)
+    space = profile[16:20].decode("ascii", "replace").strip(" \0")
+    line = "warning: a profile of %s is left out of %s, whose pixels are %s"
+    _log.warning(line, space or "no colour space", name, picture.kind)
     info = {key: value for key, value in picture.info.items() if key != "icc_profile"}
     return dataclasses.replace(picture, info=info)
 
@@ -460,6 +481,15 @@ def info_of(image: Image.Image) -> dict[str, Any]:
             info["xmp"] = tags[TIFF_XMP]
         if TIFF_RESOLUTION not in tags:
             info.pop("dpi", None)  # Pillow's (1, 1)
+    if image.format == "JPEG" and not info.get("jfif_unit") and "dpi" in info:
+        with contextlib.suppress(Exception):  # damaged EXIF data
+            if TIFF_RESOLUTION not in image.getexif():
+                del info["dpi"]  # Pillow's 72
+    if isinstance(info.get("xmp"), bytes):
+        info["xmp"] = XMP_ORIENTATION.sub(rb"\g<1>1\g<2>", info["xmp"])
+    gamma = SRGB_GAMMA if {"icc_profile", "srgb"} & info.keys() else info.get("gamma")
+    if isinstance(gamma, float) and abs(gamma - SRGB_GAMMA) > 0.001:
+        _log.warning("warning: a gamma of %s is left out: colours may look different", gamma)
     return {
         key: info[key]
         for key, kind in KEPT.items()
@@ -492,7 +522,7 @@ def _descriptive(tags: Image.Exif) -> Image.Exif:
     return exif
 
 
-def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
     """Converts CMYK or LAB to RGB. The result has sRGB's profile if `profile` was used."""
     image.info = {}
     if profile and image.mode == "CMYK":
@@ -500,7 +530,8 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")  # type: ignore
         except ImageCms.PyCMSError as error:
-            _log.warning("warning: the CMYK profile is unusable and left out (%s)", error)
+            line = "warning: the CMYK profile of %s is unusable and left out (%s)"
+            _log.warning(line, name, error)
     return image.convert("RGB")
 
 

@@ -5,6 +5,7 @@ errors on the command line need no waiting.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -88,9 +89,21 @@ def upscale(
     if isinstance(picture, Image.Image):
         given = pictures.from_image(picture)
     else:
-        given = pictures.read(Path(picture), frame=1)
+        given = _read(paths.local(picture, "the picture"))
     enlarged = _enlarge(given, target_size(given.size, scale), networks, restored_by)
     return pictures.to_image(enlarged)
+
+
+def _read(path: Path) -> Picture:
+    """Reads the first frame of a file; the errors name it."""
+    try:
+        picture = pictures.read(path, frame=1)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"{path}: {error}") from error
+    if pictures.has_deep_colour(picture):
+        line = "warning: %s has 16 bits of colour, which become 8 in Pillow: the command keeps them"
+        _log.warning(line, path)
+    return picture
 
 
 def load_networks(
@@ -134,12 +147,20 @@ def target_size(
     Raises:
       ValueError: if it is no enlargement, or a larger one than `enlargement.MAX_SCALE`.
     """
+    if scale is not None:
+        enlargement.chain(scale, [2])  # checks the factor
     limits = [limit / side for limit, side in zip((width, height), size, strict=True) if limit]
+    if scale is None and not limits:
+        raise ValueError("an enlargement needs a scale, a width or a height")
     factor = scale if scale is not None else min(limits)
+    box = " and ".join(f"{word} {n}" for word, n in (("width", width), ("height", height)) if n)
     if limits and factor <= 1:
-        box = " and ".join(f"{word} {n}" for word, n in (("width", width), ("height", height)) if n)
         raise ValueError(f"a {box} is no enlargement of {size[0]}x{size[1]} pixels")
-    enlargement.chain(factor, [2])  # checks the factor
+    if limits and factor > enlargement.MAX_SCALE:
+        raise ValueError(
+            f"a {box} is {factor:.4g} times {size[0]}x{size[1]} pixels, and "
+            f"{enlargement.MAX_SCALE} times is the limit"
+        )
     return math.floor(size[0] * factor + 0.5), math.floor(size[1] * factor + 0.5)
 
 
@@ -171,8 +192,15 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
-    args = _parser().parse_args(arguments)
     runtime.print_any_name()
+    try:
+        return _main(_parser().parse_intermixed_args(arguments))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(args: argparse.Namespace) -> int:
+    """`main`, when the command line has been read."""
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
     try:
         _check(args)
@@ -183,15 +211,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return _complain(str(error))
     if plan.results:
-        count = f"{len(plan.results)} pictures" if len(plan.results) > 1 else "a picture"
-        _say(f"passed over {count} with the name of a result: {plan.results[0]}", tasks)
+        names = ", ".join(map(str, plan.results[:3])) + ", ..." * (len(plan.results) > 3)
+        _say(f"passed over {len(plan.results)} results of this command: {names}", tasks)
     runtime.start_alone()
     status = 0
     with _bar(len(tasks), "picture", visible=len(tasks) > 1) as bar:
         for number, task in enumerate(tasks):
             try:
                 line = _upscale_file(task, args, networks, restored_by)
-                bar.write(line, file=sys.stderr if task.target is None else sys.stdout)
+                with bar.external_write_mode():
+                    _say(line, tasks)
             except (ValueError, OSError) as error:
                 status = _complain(f"{task.source or 'standard input'}: {error}")
             except KeyboardInterrupt:
@@ -206,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="srcnn-upscale",
         description="Enlarge pictures by SRCNN.",
         epilog=EXAMPLES,
@@ -229,8 +258,9 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "-r", "--recursive", action="store_true", help="search the folders in folders, too"
     )
+    number = _number(int, "a number from 1 on")
     group.add_argument(
-        "--frame", type=int, metavar="N", help="one frame of an animation, or page; from 1 on"
+        "--frame", type=number, metavar="N", help="one frame of an animation, or page; from 1 on"
     )
 
     group = parser.add_argument_group("how large")
@@ -238,13 +268,14 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument(
         "-s",
         "--scale",
-        type=float,
+        type=_number(float, "a number, as 3 or 1.5"),
         help=f"factor, above 1 and up to {enlargement.MAX_SCALE} (default: {SCALE})",
     )
-    size.add_argument("--width", type=int, metavar="PIXELS", help="width of the result")
+    pixels = _number(int, "a number of pixels, as 1920")
+    size.add_argument("--width", type=pixels, metavar="PIXELS", help="width of the result")
     group.add_argument(
         "--height",
-        type=int,
+        type=pixels,
         metavar="PIXELS",
         help="height of the result; with --width, the result fits into both",
     )
@@ -258,12 +289,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--format",
+        type=str.lower,
         choices=[suffix.removeprefix(".") for suffix in picture_formats.FORMATS],
         help="format of the results that -o does not name (default: png)",
     )
     group.add_argument(
         "--quality",
-        type=int,
+        type=_number(int, "a number from 1 to 100"),
         metavar="1..100",
         help=f"of JPEG, WebP, AVIF and HEIC (default: {picture_formats.QUALITY})",
     )
@@ -296,6 +328,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def _number(kind: type[float] | type[int], what: str) -> Callable[[str], float]:
+    """A function that reads a number for argparse; `what` describes it."""
+
+    def read(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"it is {what}, not {text!r}") from None
+
+    return read
+
+
 class _List(argparse.Action):
     """Prints the list of networks, and exits."""
 
@@ -323,20 +374,26 @@ def _check(args: argparse.Namespace) -> None:
     if args.quality is not None and not 1 <= args.quality <= 100:
         raise ValueError(f"--quality is from 1 to 100, not {args.quality}")
     named = args.output and Path(args.output).suffix.lower() in picture_formats.FORMATS
+    named = named and not batch.is_folder(args.output)
     if args.format and named and Path(args.output).suffix.lower() != f".{args.format}":
         raise ValueError(f"--format {args.format} and -o {args.output}: name one format")
     suffix = Path(args.output).suffix.lower() if named else _suffix(args)
     if args.quality is not None and not picture_formats.FORMATS[suffix].lossy:
         lossy = ", ".join(name for name, format in picture_formats.FORMATS.items() if format.lossy)
         raise ValueError(f"--quality is of the formats {lossy}, not of {suffix}: see --format")
-    if args.output == batch.STREAM and sys.stdout.isatty():
-        raise ValueError("-o -: standard output is a terminal; pipe it into a file or a program")
+    if batch.STREAM in args.pictures and sys.stdin is None:
+        raise ValueError("standard input is closed")
+    if args.output == batch.STREAM or (args.output is None and args.pictures == [batch.STREAM]):
+        if sys.stdout is None:
+            raise ValueError("standard output is closed")
+        if sys.stdout.isatty():
+            raise ValueError("standard output is a terminal: name a file by -o, or use a pipe")
 
 
 def _ending(args: argparse.Namespace) -> str:
     """The ending of a result's name: '_x2', '_x1.5', '_w1920', '_h1080' or '_1920x1080'."""
     if args.scale is not None:
-        return f"_x{args.scale:g}"
+        return f"_x{args.scale:.12g}"
     if args.width and args.height:
         return f"_{args.width}x{args.height}"
     return f"_w{args.width}" if args.width else f"_h{args.height}"
@@ -368,6 +425,7 @@ def _upscale_file(
 ) -> str:
     """Enlarges one file; returns the line that says so."""
     start = time.perf_counter()
+    batch.make_folder(task)
     name = str(task.target or f"standard output{_suffix(args)}")
     if task.source is None:
         picture = pictures.decode(sys.stdin.buffer.read(), "standard input", args.frame)
@@ -385,7 +443,6 @@ def _upscale_file(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        task.target.parent.mkdir(parents=True, exist_ok=True)
         picture_formats.write(content, task.target, args.overwrite)
     sizes = "{}x{} -> {}x{}".format(*picture.size, *size)
     frames = f", {len(picture.frames)} frames" if picture.durations else ""
@@ -422,20 +479,30 @@ def _bar(total: int, what: str, visible: bool) -> Any:
     from tqdm import tqdm
 
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    return tqdm(
-        total=total, desc=what, bar_format=form, leave=False, disable=None if visible else True
-    )
+    hidden = not visible or sys.stderr is None
+    # None: hidden unless standard error is a terminal
+    return tqdm(total=total, desc=what, bar_format=form, leave=False, disable=hidden or None)
 
 
 def _say(line: str, tasks: Sequence[batch.Task]) -> None:
     """Prints a line where it is in nobody's way: standard output may be a picture."""
-    stream = any(task.target is None for task in tasks)
-    print(line, file=sys.stderr if stream else sys.stdout)
+    _print(line, sys.stderr if any(task.target is None for task in tasks) else sys.stdout)
 
 
 def _complain(what: str) -> int:
-    print(f"srcnn-upscale: {what}", file=sys.stderr)
+    _print(f"srcnn-upscale: {what}", sys.stderr)
     return 1
+
+
+def _print(text: str, file: TextIO | None) -> None:
+    """Prints one line, also of names with control characters; nobody may be there to read it."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    try:
+        if file is not None:
+            print("".join(shown), file=file, flush=True)
+    except OSError:  # a closed pipe, or a full disk: Python would complain again at its end
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

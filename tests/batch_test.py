@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from srcnn_jax import batch
 
@@ -73,25 +74,82 @@ def test_a_file_with_the_name_of_a_pattern(folder):
 def test_pictures_of_one_name_keep_their_suffix(folder):
     folder("a.png", "a.jpg", "b.png")
     assert pairs(["a.png", "a.jpg", "b.png"], "o", "_x2", ".png") == {
-        "a.png": "o/a_png_x2.png",
-        "a.jpg": "o/a_jpg_x2.png",
+        "a.png": "o/a.png_x2.png",
+        "a.jpg": "o/a.jpg_x2.png",
         "b.png": "o/b_x2.png",
+    }
+    folder("a_jpg.png")
+    assert len(set(pairs(["."], "o", "_x2", ".png").values())) == 4
+
+
+def save(name, width, height):
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (width, height)).save(name)
+
+
+@pytest.mark.parametrize(
+    ("ending", "size"),
+    [
+        ("_x2", (80, 60)), ("_x1.5", (60, 45)), ("_w640", (640, 480)), ("_h480", (640, 480)),
+        ("_640x500", (640, 480)),
+    ],
+)  # fmt: skip
+def test_results_are_no_pictures_to_enlarge(folder, ending, size):
+    save("a.png", 40, 30)
+    for name in (f"a{ending}.png", f"alone{ending}.png", f"a.png{ending}.webp"):
+        save(name, *size)
+    plan = batch.plan(["."], None, "_x2", ".tif")
+    assert {str(path) for path in plan.results} == {f"a{ending}.png", f"a.png{ending}.webp"}
+    assert {str(task.source) for task in plan.tasks} == {"a.png", f"alone{ending}.png"}
+
+
+def test_a_picture_that_only_has_the_name_of_a_result_is_one_to_enlarge(folder):
+    save("a.png", 40, 30)
+    save("a_x2.png", 90, 60)
+    folder("a_600x600.png")  # no picture
+    found = pairs(["a.png", "a_x2.png", "a_600x600.png"], "o/", "_x2", ".png")
+    assert list(found) == ["a.png", "a_x2.png", "a_600x600.png"]
+    with pytest.raises(ValueError, match=r"a_x2.png: the output would overwrite an input"):
+        batch.plan(["a.png", "a_x2.png"], None, "_x2", ".png")
+
+
+def test_results_in_another_folder_are_known(folder):
+    save("x/a.png", 40, 30)
+    save("out/x/a_x2.png", 80, 60)
+    assert list(pairs(["."], None, "_x3", ".png", recursive=True)) == ["x/a.png"]
+
+
+def test_several_folders_have_their_own_folders(folder):
+    folder("x/a.png", "y/a.png")
+    assert pairs(["x", "y/"], "o", "_x2", ".png") == {
+        "x/a.png": "o/x/a_x2.png",
+        "y/a.png": "o/y/a_x2.png",
     }
 
 
-@pytest.mark.parametrize("ending", ["_x2", "_x1.5", "_w640", "_h480", "_640x480"])
-def test_results_are_no_pictures_to_enlarge(folder, ending):
-    folder("a.png", f"a{ending}.png", f"alone{ending}.png", f"a_png{ending}.webp")
-    plan = batch.plan(["."], None, "_x2", ".tif")
-    assert {str(path) for path in plan.results} == {f"a{ending}.png", f"a_png{ending}.webp"}
-    assert {str(task.source) for task in plan.tasks} == {"a.png", f"alone{ending}.png"}
+def test_a_folder_with_the_suffix_of_a_picture(folder):
+    folder("a.png")
+    assert pairs(["a.png"], "new.png/", "_x2", ".png") == {"a.png": "new.png/a_x2.png"}
+    os.mkdir("old.jpg")
+    assert pairs(["a.png"], "old.jpg", "_x2", ".png") == {"a.png": "old.jpg/a_x2.png"}
+
+
+def test_links_to_folders_and_closed_folders_are_said(folder, caplog):
+    folder("in/a.png", "other/b.png")
+    Path("in/link").symlink_to("../other")
+    assert list(pairs(["in"], "o", "_x2", ".png", recursive=True)) == ["in/a.png"]
+    assert "in/link is a link to a folder, and not followed" in caplog.text
 
 
 def test_the_folder_of_results_may_be_in_the_folder_of_pictures(folder):
     folder("in/a.png", "in/big/a_x2.png", "in/big/deep/b_x2.png")
     assert list(pairs(["in"], "in/big", "_x2", ".png", recursive=True)) == ["in/a.png"]
-    # Without a folder for them, they are beside their pictures.
-    assert "in/big/a_x2.png" in pairs(["in"], None, "_x2", ".png", recursive=True)
+
+
+def test_a_folder_that_cannot_be_made_is_the_fault_of_one_picture(folder):
+    folder("notes")
+    with pytest.raises(OSError, match=r"notes/a.png cannot be written"):
+        batch.make_folder(batch.Task(None, Path("notes/a.png")))
 
 
 def test_streams(folder):
@@ -112,10 +170,14 @@ def test_streams(folder):
         (["a.png"], "no/a.png", "no/a.png: its folder does not exist"),
         (["a.png"], "a.png", "a.png: the output would overwrite an input"),
         (["a.png", "b.png"], "c.png", "c.png: 2 pictures need a folder"),
-        (["a.png"], "notes/", "its folder notes cannot be written to"),
+        ([""], None, "the name of a picture is empty"),
         (["x*.png"], None, r"no file matches x\*.png"),
-        (["empty"], None, "folder empty has no pictures; -r searches the folders in it"),
-        (["one/c.png", "two/c.png"], "big/", "one/c.png and two/c.png have one name"),
+        (
+            ["empty"],
+            None,
+            "folder empty has no pictures that can be read; -r searches",
+        ),
+        (["one/c.png", "two/c.png"], "big/", "the result of one/c.png and of two/c.png"),
         (["gs://b/a.png"], None, "the path gs://b/a.png is an address"),
     ],
 )

@@ -162,6 +162,7 @@ def test_eight_bits_where_16_cannot_be_held_and_in_pillow(tmp_path, caplog):
     np.testing.assert_array_equal(fitted, expected)
     assert "a.jpg holds 8 bits" in caplog.text
     assert upscale.upscale(path).mode == "RGB"
+    assert "16 bits of colour, which become 8 in Pillow" in caplog.text
 
 
 def test_without_the_packages_a_line_says_so(monkeypatch, caplog):
@@ -171,6 +172,25 @@ def test_without_the_packages_a_line_says_so(monkeypatch, caplog):
     assert read.kind == "RGB"
     line = "warning: a.png has 16 bits, which become 8: pip install 'srcnn-jax[16bit]'"
     assert caplog.messages == [line]
+
+
+def test_what_cannot_keep_its_bits_says_so(caplog):
+    grey = tiff(np.zeros((4, 4, 4), np.uint16), photometric="separated", extrasamples=None)
+    ppm = b"P6 2 1 65535\n" + bytes(12)
+    for content, bits in ((grey, 16), (ppm, 16)):
+        caplog.clear()
+        pictures.decode(content, "a")
+        assert caplog.messages == [f"warning: a has {bits} bits, which become 8"]
+
+
+def test_each_page_has_its_own_bits():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(pixels(3), photometric="rgb")
+        writer.write(np.zeros((5, 7), np.uint8), photometric="minisblack")
+        writer.write(pixels(3)[::-1], photometric="rgb")
+    kinds = [pictures.decode(file.getvalue(), "a", page).kind for page in (1, 2, 3)]
+    assert kinds == ["RGB;16", "L", "RGB;16"]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])

@@ -160,7 +160,7 @@ def test_metadata_pass_between_formats(before, after, kind, caplog):
     given = _metadata(kind)
     first = pictures.Picture((pixels,), given)
     first = picture_formats.fit(first, f"a{before}", first.size)
-    coloured = first.kind == "RGBA" and kind == "LA"  # the format has no grey with alpha
+    coloured = first.kind[0] == "R" and kind[0] in "LI"  # the format has no grey
     assert set(first.info) == HOLDS[before] - ({"icc_profile"} if coloured else set())
     caplog.clear()
     read = pictures.decode(picture_formats.encode(first, f"a{before}"), "a")
@@ -182,6 +182,34 @@ def test_metadata_pass_between_formats(before, after, kind, caplog):
     for key in kept - HOLDS[after]:
         assert key not in written.info
         assert key in caplog.text or (key == "icc_profile" and "a profile of" in caplog.text)
+
+
+def test_alpha_of_a_gif_is_cut_in_the_middle():
+    pixels = np.zeros((4, 6, 4), np.uint8)
+    pixels[0, :, 3] = [0, 1, 127, 128, 254, 255]
+    given = pictures.Picture((pixels,))
+    read = pictures.decode(picture_formats.encode(given, "a.gif"), "a.gif")
+    assert list(read.frames[0][0, :, 3]) == [0, 0, 0, 255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("durations", "unit", "rounded"),
+    [
+        ([17, 17, 17], 10, [20, 10, 20]), ([100, 250, 40], 10, [100, 250, 40]),
+        ([16.7, 16.7, 16.6], 1, [17, 16, 17]), ([1, 1], 10, [10, 10]),
+    ],
+)  # fmt: skip
+def test_durations_are_rounded_so_that_the_whole_stays(durations, unit, rounded):
+    assert picture_formats._durations(durations, unit) == rounded
+
+
+def test_more_repetitions_than_a_format_counts():
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    frames[1] = 200
+    given = pictures.Picture(tuple(frames), {}, (100.0, 50.0), plays=65_536)
+    for suffix in (".png", ".webp"):
+        read = pictures.decode(picture_formats.encode(given, f"a{suffix}"), "a")
+        assert read.plays == 0
 
 
 def test_a_transparent_animation_stays_so():

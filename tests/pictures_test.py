@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from made_files import png, tiff
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from srcnn_jax import picture_formats, pictures
 from srcnn_jax.datasets import files
@@ -84,7 +84,7 @@ def test_more_pixels_than_the_bytes_can_hold_are_refused_at_once():
     content = bytearray(png([b"\0" * 60], 20, 8, 2, ()))
     content[20:24] = struct.pack(">I", 14_549_008)  # the height
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    with pytest.raises(ValueError, match="20x14549008 pixels in .* bytes, where the limit is"):
+    with pytest.raises(ValueError, match=r"20x14549008 pixels in .* bytes, where the limit is"):
         pictures.decode(bytes(content), "a.png")
 
 
@@ -120,7 +120,21 @@ def test_a_profile_that_does_not_fit_the_pixels_is_left_out(caplog):
     grey = picture("L")
     grey.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert pictures.from_image(grey).info == {}
-    assert "a profile of RGB is left out: the pixels are L" in caplog.text
+    assert "a profile of RGB is left out of the picture, whose pixels are L" in caplog.text
+
+
+def test_a_gamma_that_is_left_out_is_said(caplog):
+    file = io.BytesIO()
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", struct.pack(">I", 100_000))
+    picture("RGB").save(file, "PNG", pnginfo=chunks)
+    pictures.decode(file.getvalue(), "a")
+    assert "a gamma of 1.0 is left out" in caplog.text
+
+
+def test_signed_bytes_are_refused():
+    with pytest.raises(ValueError, match="grey of 8 bits with a sign is not supported"):
+        pictures.decode(tiff(np.zeros((2, 2), np.int8)), "a")
 
 
 def test_exif_of_a_tiff_is_what_it_shows_and_not_how_it_is_stored():

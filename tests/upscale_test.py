@@ -174,7 +174,7 @@ def test_cmyk_profile_is_used_or_dropped(caplog):
     picture.info["icc_profile"] = SRGB  # does not fit the mode
     result = upscale.upscale(picture, 2, IDENTITY)
     assert "icc_profile" not in result.info
-    assert "CMYK profile is unusable" in caplog.text
+    assert "CMYK profile of the picture is unusable" in caplog.text
     assert result.getpixel((0, 0)) == (255, 0, 0)
 
 
@@ -346,13 +346,14 @@ def test_scales_that_are_none(scale, run):
     rgb().save("in.png")
     status, _, errors = run("in.png", weights=None, scale=scale)
     assert status == 1
-    assert errors == f"srcnn-upscale: the scale is a number above 1 and up to 16, not {scale}\n"
+    said = float(scale)
+    assert errors == f"srcnn-upscale: the scale is a number above 1 and up to 16, not {said}\n"
 
 
 def test_only_huge_pictures_are_refused(run, monkeypatch):
     Image.new("1", (10000, 9000)).save("in.png")  # 90 megapixels: Pillow would warn
     small = pictures.from_image(rgb())
-    monkeypatch.setattr(pictures, "from_image", lambda image: small)
+    monkeypatch.setattr(pictures, "from_image", lambda *_: small)
     assert run("in.png", "-o", "out.png")[0] == 0
     monkeypatch.setattr(pictures, "MAX_PIXELS", 80_000_000)
     status, _, errors = run("in.png", "-o", "out.png", "--overwrite")
@@ -402,7 +403,7 @@ def test_results_are_not_enlarged_again(run):
     assert run("*.png")[0] == 0
     status, out, _ = run("*.png", "--overwrite")
     assert status == 0
-    assert out.splitlines()[0] == "passed over a picture with the name of a result: a_x3.png"
+    assert out.splitlines()[0] == "passed over 1 results of this command: a_x3.png"
     assert sorted(os.listdir()) == ["a.png", "a_x3.png", "tiny.safetensors"]
 
 
@@ -423,7 +424,7 @@ def test_a_folder_with_its_folders_into_another(run):
 def test_standard_input_and_output(tmp_path):
     file = io.BytesIO()
     rgb().save(file, "BMP")
-    command = [sys.executable, "-m", "srcnn_jax.upscale", "-", "--format", "jpg", "--quality=90"]
+    command = [sys.executable, "-m", "srcnn_jax.upscale", "-", "--format", "JPG", "--quality=90"]
     done = subprocess.run(
         command,
         cwd=tmp_path,
@@ -518,6 +519,107 @@ def test_chains_of_the_bundled_networks():
     np.testing.assert_allclose(upscale.upscale(pixels, 6), six, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.png", "-s", "2x"], "argument -s/--scale: it is a number, as 3 or 1.5, not '2x'"),
+        (["a.png", "--width", "1e3"], "argument --width: it is a number of pixels, as 1920"),
+        (["a.png", "-s", "2", "--width", "40"], "--width: not allowed with argument -s/--scale"),
+        (["a.png", "--format", "pdf"], "argument --format: invalid choice: 'pdf'"),
+        ([], "the following arguments are required: PICTURE"),
+    ],
+)
+def test_mistakes_of_the_command_line_are_one_line(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        upscale.main(arguments)
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert words in errors
+    assert errors.startswith("srcnn-upscale: ")
+    assert errors.count("\n") == 1
+
+
+def test_pictures_may_follow_options(run):
+    for name in ("a.png", "b.png"):
+        rgb().save(name)
+    assert run("a.png", "-o", "out/", "b.png")[0] == 0
+    assert sorted(os.listdir("out")) == ["a_x3.png", "b_x3.png"]
+
+
+def test_one_bad_path_does_not_stop_the_others(run):
+    """A name that is too long for a result, a folder in the way, a broken link."""
+    rgb().save("a.png")
+    rgb().save("x" * 251 + ".png")
+    Path("link.png").symlink_to("nowhere.png")
+    Path("out").mkdir()
+    for _ in range(2):
+        status, out, errors = run("a.png", "x*.png", "link.png", "-o", "out/", "--overwrite")
+        assert status == 1
+        assert out.startswith("out/a_x3.png")
+        assert "(File name too long)" in errors
+        assert "link.png: there is no such file" in errors
+        assert errors.count("\n") == 2
+
+
+def test_names_with_control_characters_are_one_line(run):
+    rgb().save("a\n\x1b.png")
+    status, out, _ = run("a\n\x1b.png")
+    assert (status, out.count("\n")) == (0, 1)
+    assert out.startswith("a\\n\\x1b_x3.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_pipe_with_a_name(run):
+    file = io.BytesIO()
+    rgb().save(file, "PNG")
+    os.mkfifo("a.png")
+    with subprocess.Popen([sys.executable, "-c", PIPE, "a.png"], stdin=subprocess.PIPE) as writer:
+        writer.stdin.write(file.getvalue())
+        writer.stdin.close()
+        assert run("a.png")[0] == 0
+
+
+PIPE = "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read())"
+
+
+def test_nobody_reads_the_lines(tmp_path):
+    rgb().save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "srcnn_jax.upscale", "a.png"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+    assert (tmp_path / "a_x2.png").is_file()
+
+
+def test_the_orientation_in_xmp_is_applied_once(run):
+    name = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+    for form in ('tiff:Orientation="6"/>', "><tiff:Orientation>6</tiff:Orientation></x>"):
+        xmp = f'<x xmlns:r="{name}" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" {form}'
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        rgb(12, 10).save("a.jpg", exif=exif, xmp=xmp.encode())
+        for suffix in (".png", ".jpg", ".webp", ".tif"):
+            assert run("a.jpg", "-o", f"b{suffix}", "--overwrite")[0] == 0
+            with Image.open(f"b{suffix}") as result:
+                assert ImageOps.exif_transpose(result).size == (30, 36)
+            assert b"Orientation" in pictures.read(Path(f"b{suffix}")).info["xmp"]
+
+
+def test_mistakes_in_python_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nope.png: there is no such file"):
+        upscale.upscale(tmp_path / "nope.png")
+    for scale, said in ((None, "needs a scale"), ("2", "is a number, not '2'")):
+        with pytest.raises(ValueError, match=said):
+            upscale.upscale(rgb(), scale)
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         upscale.main(["--version"])
@@ -529,7 +631,8 @@ def test_flags_are_not_guessed(capsys):
     with pytest.raises(SystemExit) as stop:
         upscale.main(["a.png", "--scal=3"])
     assert stop.value.code == 2
-    assert "unrecognized arguments: --scal=3" in capsys.readouterr().err
+    said = "srcnn-upscale: unrecognized arguments: --scal=3; see --help\n"
+    assert capsys.readouterr().err == said
 
 
 def _run_code(code, arguments, folder):
