@@ -22,6 +22,7 @@ from srcnn_jax.weights import (
     safetensors,
 )
 
+MAX_REASON = 600  # max characters of an error, which may quote names from the file
 _TORCH = (".pth", ".pt", ".pth.tar")
 
 
@@ -119,7 +120,7 @@ def load(path: str | os.PathLike) -> Network:
                 f"{path.parent} has no weights.safetensors: it is no workdir, or its training "
                 "has not finished (start it again to resume)"
             )
-    if not path.exists():
+    if not path.is_file():  # a device or a pipe has no end
         raise FileNotFoundError(f"there is no weight file {path}")
     suffix = _suffix(path, _READERS)
     try:
@@ -130,6 +131,8 @@ def load(path: str | os.PathLike) -> Network:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, KeyError):
             reason = f"it has no {reason}"
+        if len(reason) > MAX_REASON:
+            reason = f"{reason[:MAX_REASON]}..."
         raise ValueError(f"{path} is not a usable weight file: {reason}") from error
 
 

@@ -25,7 +25,8 @@ NUMBERS = {
 }  # fmt: skip
 FLOAT_CLASSES = (6, 7)  # double and single; both may be stored as integers
 COMPLEX, OPAQUE = 0x800, 17
-MAX_BYTES = 2**26  # max bytes of a variable after decompression
+MAX_BYTES = 2**24  # max bytes of all compressed variables, decompressed: two million doubles
+MAX_AXES = 32
 
 
 def read(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
@@ -83,13 +84,17 @@ def _read_variables(data: bytes) -> dict[str, np.ndarray | None]:
         raise ValueError("it is no MATLAB file")
     if version != struct.pack(order + "H", 0x100):
         raise ValueError("it has another version of MATLAB's format; save it with save -v7")
-    content = {}
+    content: dict[str, np.ndarray | None] = {}
+    left = MAX_BYTES
     for kind, body in _elements(data[HEADER:], order):
         if kind == COMPRESSED:
             inflater = zlib.decompressobj()
-            inflated = inflater.decompress(body, MAX_BYTES)
+            inflated = inflater.decompress(body, left)
             if not inflater.eof:
-                raise ValueError(f"a variable is damaged, or has more than {MAX_BYTES} bytes")
+                raise ValueError(
+                    f"its compressed variables are damaged, or have more than {MAX_BYTES} bytes"
+                )
+            left -= len(inflated)
             kind, body = next(_elements(inflated, order))
         if kind == MATRIX:
             content.update(_read_matrix(body, order))
@@ -120,7 +125,10 @@ def _read_matrix(body: bytes, order: str) -> dict[str, np.ndarray | None]:
     (flags,) = struct.unpack_from(order + "I", next(parts)[1])
     if flags & 0xFF == OPAQUE:
         return {}
-    shape = tuple(map(int, np.frombuffer(next(parts)[1], order + "i4")))
+    axes = np.frombuffer(next(parts)[1], order + "i4")
+    if axes.size > MAX_AXES:
+        raise ValueError(f"a variable has {axes.size} axes")
+    shape = tuple(axes.tolist())
     name = next(parts)[1].decode("latin-1")
     if flags & 0xFF not in FLOAT_CLASSES or flags & COMPLEX:
         return {name: None}

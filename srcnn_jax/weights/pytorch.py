@@ -1,5 +1,6 @@
 """Converts between our names and order of axes and PyTorch's."""
 
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -67,9 +68,9 @@ def _in_order(layers: list[str]) -> list[str]:
       ValueError: if the names do not tell the order, or a layer is missing.
     """
     parts = [layer.split(".") for layer in layers]
-    while min(map(len, parts)) > 1 and len({first for first, *_ in parts}) == 1:
-        parts = [rest for _, *rest in parts]
-    positions = [_position(".".join(part).removesuffix(".0")) for part in parts]
+    same = itertools.takewhile(lambda words: len(set(words)) == 1, zip(*parts, strict=False))
+    shared = min(len(list(same)), min(map(len, parts)) - 1)
+    positions = [_position(".".join(part[shared:]).removesuffix(".0")) for part in parts]
     names = dict(zip(positions, layers, strict=True))
     styles = {style for style, _ in positions}
     if len(names) < len(layers) or len(styles) > 1 or "" in styles:
@@ -77,15 +78,16 @@ def _in_order(layers: list[str]) -> list[str]:
             f"its layers are {', '.join(layers)}; known are conv1, conv2, ..., the numbers of a "
             f"Sequential, and {', '.join(words[0] for words in STAGES)}"
         )
+    known = {position for _, position in positions}
     for number in range(1, len(layers) + 1):
-        if "number" not in styles and number not in (position for _, position in positions):
+        if "number" not in styles and number not in known:
             raise ValueError(f"of its layers, {', '.join(layers)}, number {number} is missing")
     return [names[position] for position in sorted(positions)]
 
 
 def _position(name: str) -> tuple[str, int]:
     """Returns the style of a layer's short name ('' if unknown) and its position in that style."""
-    if match := re.fullmatch(r"(conv)?([0-9]+)", name):
+    if match := re.fullmatch(r"(conv)?([0-9]{1,9})", name):
         return match[1] or "number", int(match[2])
     for position, words in enumerate(STAGES):
         if name in words:

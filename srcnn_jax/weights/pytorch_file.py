@@ -1,16 +1,17 @@
 """Reads and writes PyTorch's weight files without PyTorch.
 
-Such a file is a pickle whose tensors point to blocks of numbers beside it. The unpickler here knows
-only the few names that a `state_dict` needs, and refuses all others.
+Such a file is a pickle whose tensors point to blocks of numbers beside it. `pickle_reader` reads
+the pickle, so no code of the file runs. A package for this was looked for in November 2026.
+`torch.load(weights_only=True)` needs PyTorch. `ptloader` calls Python's unpickler, which some small
+files keep busy for ever, and `pt-safe-loader` is at version 0.1. Both read the zip format only.
+`fickling` and `picklescan` tell what a pickle would call, and read no tensors.
 """
 
-import collections
 import io
 import json
 import math
 import os
 import pickle
-import pickletools
 import re
 import struct
 import zipfile
@@ -21,35 +22,36 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from srcnn_jax.weights import pickle_reader
+from srcnn_jax.weights.pickle_reader import Unread
+
 DTYPES = {  # dtype of a block, by the class in the pickle
-    "FloatStorage": np.dtype("<f4"),
-    "DoubleStorage": np.dtype("<f8"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.DoubleStorage": np.dtype("<f8"),
+    "torch.HalfStorage": np.dtype("<f2"),
+    "torch.BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "torch.LongStorage": np.dtype("<i8"),
+    "torch.IntStorage": np.dtype("<i4"),
+    "torch.ShortStorage": np.dtype("<i2"),
+    "torch.CharStorage": np.dtype("i1"),
+    "torch.ByteStorage": np.dtype("u1"),
+    "torch.BoolStorage": np.dtype("?"),
+    "torch.ComplexFloatStorage": np.dtype("<c8"),
+    "torch.ComplexDoubleStorage": np.dtype("<c16"),
+    "torch.storage.UntypedStorage": np.dtype("u1"),
 }
 # Keys under which checkpoints hold a state_dict. Where there are several, the first counts.
 WRAPPERS = "state_dict", "model_state_dict", "model", "params_ema", "params", "net"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file by PyTorch before 1.6
-# The instructions in pickles by `torch.save`. The last three are in pickles of whole models. They
-# are accepted so that the error can name the model's class.
-INSTRUCTIONS = {
-    "PROTO", "FRAME", "STOP", "MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE",
-    "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "NONE", "NEWTRUE",
-    "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
-    "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "BINPUT", "LONG_BINPUT", "MEMOIZE",
-    "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "BINPERSID", "REDUCE", "BUILD",
-    "NEWOBJ", "EMPTY_SET", "ADDITEMS",
-}  # fmt: skip
 NOTES = "extra/srcnn_jax.json"  # file in the archive for our notes; PyTorch ignores it
+MAX_NOTES = 2**16  # max bytes of our notes
+MAX_FILES = 30_000  # max files in an archive: a network of 10,000 tensors with its optimiser
+MAX_SHARING = 4  # max bytes of all tensors, in bytes of the file; tensors may share a block
 
 
 class _Storage(NamedTuple):
+    """A block of numbers: its class in the pickle, its key, and how many numbers it has."""
+
     kind: str
     key: str
     numel: int
@@ -64,157 +66,181 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows only the parts of a state_dict; it imports and calls nothing else.
-
-    It returns new functions each time. So a file that sets attributes on them has no effect on
-    later files.
-
-    Attributes:
-      storages: the blocks that the pickle points to, by key.
-    """
-
-    def __init__(self, file: io.BytesIO):
-        super().__init__(file, encoding="utf-8")
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "collections" and name in ("OrderedDict", "Counter"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _Tensor(
-                storage, offset, shape, strides
-            )
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
-        if module == "torch" and name in DTYPES:
-            return name
-        raise ValueError(
-            f"it needs {module}.{name}, which is code or no part of a state_dict; "
-            "save model.state_dict() alone"
-        )
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        what, kind, key, _device, numel, *view = pid
-        if what != "storage" or kind not in DTYPES or any(view):
-            raise ValueError(f"it has a tensor of an unknown kind, {kind}")
-        return self.storages.setdefault(key, _Storage(kind, key, numel))
+def _call(name: str, arguments: tuple) -> Any:
+    """Returns the dict or tensor that a pickle makes by a function; `Unread` for all others."""
+    match name, arguments:
+        case "collections.OrderedDict" | "collections.Counter", ():
+            return {}
+        case "collections.OrderedDict", ([*pairs],):  # by Python 2
+            return {pair[0]: pair[1] for pair in pairs if isinstance(pair[0], str)}
+        case (
+            "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
+            (_Storage() | Unread() as storage, int(offset), tuple(shape), tuple(strides), *_),
+        ):
+            if isinstance(storage, Unread):  # numbers of a kind that weights do not have
+                return storage
+            sizes = offset, *shape, *strides
+            if all(isinstance(size, int) and abs(size) < 2**63 for size in sizes):
+                return _Tensor(storage, offset, shape, strides)
+            raise ValueError("a tensor has a damaged shape")
+        case (
+            "torch._utils._rebuild_parameter"
+            | "torch._utils._rebuild_parameter_with_state"
+            | "torch.nn.parameter.Parameter",
+            (_Tensor() | Unread() as tensor, *_),
+        ):
+            return tensor
+        case (  # a tensor with attributes
+            "torch._tensor._rebuild_from_type_v2",
+            (Unread("torch._utils._rebuild_tensor_v2" as rebuild), _, tuple(inner), *_),
+        ):
+            return _call(rebuild, inner)
+    return Unread(name)
 
 
-def _unpickle(file: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
-    """Reads the next pickle: its content and the blocks that it points to.
-
-    Instructions that no state_dict needs are refused before the pickle is read, because Python's
-    unpickler can crash on damaged ones. A memo index beyond the pickle's length would only fill the
-    memory, so it is refused, too.
-
-    Raises:
-      ValueError: if the pickle is not one of a state_dict.
-    """
-    start = file.tell()
-    for instruction, argument, place in pickletools.genops(file):
-        name = instruction.name
-        memo: Any = argument if name == "LONG_BINPUT" else 0
-        if name not in INSTRUCTIONS or memo > (place or 0):
-            raise ValueError(f"it has the pickle instruction {name} where no state_dict would")
-    file.seek(start)
-    unpickler = _Unpickler(file)
-    return unpickler.load(), unpickler.storages
+def _refer(reference: Any) -> _Storage | Unread:
+    """Returns the block that a pickle points to; `Unread` if its numbers are of another kind."""
+    match reference:
+        case ("storage", Unread(kind), str(key), _, int(numel), *view) if view in ([], [None]):
+            return _Storage(kind, key, numel) if kind in DTYPES else Unread(kind)
+    raise ValueError("it points to something other than a block of numbers")
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads the state_dict in a file by `torch.save`: the zip format, or that before PyTorch 1.6.
 
-    A checkpoint that holds the state_dict under one of `WRAPPERS` is accepted.
+    A checkpoint that holds the state_dict under one of `WRAPPERS` is accepted. Whatever lies beside
+    it is passed over unread. So is what lies among the tensors of a state_dict and is neither a
+    tensor nor called a weight or bias. The memory is at most a small multiple of the file.
 
     Returns:
       The tensors by name, in the file's order and dtypes, and the notes that `encode` added. The
       notes are {} for a file by PyTorch itself.
 
     Raises:
-      ValueError: if it is not such a file, would run code, or declares tensors that do not fit
-        their bytes. Damaged files may also raise the errors of `pickle` and `zipfile`.
+      ValueError: if it is not such a file, would need code to make a weight, or declares tensors
+        that do not fit their bytes. Damaged files may also raise the errors of `zipfile`.
     """
     data = Path(path).read_bytes()
-    content, blocks, notes = (_read_zip if data.startswith(b"PK") else _read_legacy)(data)
-    state = _find_state_dict(content)
-    return {name: _to_array(name, value, blocks) for name, value in state.items()}, notes
+    state, blocks, notes = (_read_zip if data.startswith(b"PK") else _read_legacy)(data)
+    arrays = {name: _to_array(name, tensor, blocks) for name, tensor in state.items()}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_SHARING * len(data):
+        raise ValueError(f"its tensors have {size} bytes in a file of {len(data)}")
+    return arrays, notes
 
 
-def _read_zip(data: bytes) -> tuple[Any, dict[str, bytes], dict[str, str]]:
-    """Returns the pickle's content, the blocks of numbers by key, and our notes."""
+def _read_zip(data: bytes) -> tuple[dict[str, _Tensor], dict[str, bytes], dict[str, str]]:
+    """Returns the tensors by name, their blocks of numbers by key, and our notes."""
+    if data.count(b"PK\1\2") > MAX_FILES:  # every file has this mark
+        raise ValueError(f"it is a zip file of more than {MAX_FILES:,} files")
     archive = zipfile.ZipFile(io.BytesIO(data))
-    names = archive.namelist()
-    pickles = [name for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    pickles = [name for name in entries if re.fullmatch(r"[^/]*/data\.pkl", name)]
     if len(pickles) != 1:
         raise ValueError("it is a zip file without PyTorch's data.pkl")
     prefix = pickles[0].removesuffix("data.pkl")
-    if prefix + "constants.pkl" in names:
+    if prefix + "constants.pkl" in entries:
         raise ValueError("it is a TorchScript program; save model.state_dict() instead")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
         raise ValueError("it is compressed, which PyTorch's files are not")
-    if prefix + "byteorder" in names:
-        _check_byte_order(archive.read(prefix + "byteorder") == b"little")
-    content, storages = _unpickle(io.BytesIO(archive.read(pickles[0])))
-    files = {key: f"{prefix}data/{key}" for key in storages}
-    blocks = {key: archive.read(name) for key, name in files.items() if name in names}
-    notes = json.loads(archive.read(prefix + NOTES)) if prefix + NOTES in names else {}
-    return content, blocks, notes
+    if sum(entry.file_size for entry in entries.values()) > len(data):
+        raise ValueError("it is a zip file whose files have more bytes than itself")
+    content = pickle_reader.read(io.BytesIO(archive.read(pickles[0])), _call, _refer)
+    state = _find_state_dict(content)
+    swap = prefix + "byteorder" in entries and archive.read(prefix + "byteorder") == b"big"
+    blocks = {}
+    for storage in {tensor.storage for tensor in state.values()}:
+        name = f"{prefix}data/{storage.key}"
+        block = archive.read(name) if name in entries else b""
+        if swap:
+            block = np.frombuffer(block, DTYPES[storage.kind]).byteswap().tobytes()
+        blocks[storage.key] = block
+    notes = {}
+    if prefix + NOTES in entries:
+        if entries[prefix + NOTES].file_size > MAX_NOTES:
+            raise ValueError(f"its {NOTES} has more than {MAX_NOTES} bytes")
+        notes = json.loads(archive.read(prefix + NOTES))
+        if not isinstance(notes, dict) or not all(isinstance(v, str) for v in notes.values()):
+            raise ValueError(f"its {NOTES} is no dict of strings")
+    return state, blocks, notes
 
 
-def _read_legacy(data: bytes) -> tuple[Any, dict[str, bytes], dict[str, str]]:
+def _read_legacy(data: bytes) -> tuple[dict[str, _Tensor], dict[str, bytes], dict[str, str]]:
     """As `_read_zip`, for the older format: five pickles, followed by the blocks.
 
     The pickles are a magic number, a version, the properties of the machine, the content, and the
-    keys of the blocks. A block is its count of numbers, in 8 bytes, and then the numbers.
+    keys of the blocks. A block is its count of numbers, in 8 bytes, and then the numbers. They are
+    little-endian on every machine.
     """
     file = io.BytesIO(data)
-    if _unpickle(file)[0] != LEGACY_MAGIC:
-        raise ValueError("it was not written by torch.save")
-    _unpickle(file)
-    _check_byte_order(_unpickle(file)[0]["little_endian"])
-    content, storages = _unpickle(file)
+    storages: dict[str, _Storage | Unread] = {}
+
+    def refer(reference: Any) -> _Storage | Unread:
+        storage = _refer(reference)
+        return storages.setdefault(reference[2], storage)
+
+    first = pickle_reader.read(file)
+    if first != LEGACY_MAGIC:
+        raise ValueError(f"it was not written by torch.save{_needs(first)}")
+    pickle_reader.read(file)
+    pickle_reader.read(file)
+    state = _find_state_dict(pickle_reader.read(file, _call, refer))
+    needed = {tensor.storage.key for tensor in state.values()}
     blocks = {}
-    for key in _unpickle(file)[0]:
-        storage = storages[key]
+    keys = pickle_reader.read(file)
+    for key in keys if isinstance(keys, list) else []:
+        storage = storages.get(key) if isinstance(key, str) else None
+        if not isinstance(storage, _Storage):
+            raise ValueError(f"block {key} is of an unknown kind")
         (numel,) = struct.unpack("<q", file.read(8))
         if numel != storage.numel or numel < 0:
             raise ValueError(
                 f"block {key} does not fit its bytes: {numel} numbers there, "
                 f"{storage.numel} declared"
             )
-        blocks[key] = file.read(numel * DTYPES[storage.kind].itemsize)
-    return content, blocks, {}
-
-
-def _check_byte_order(little: bool) -> None:
-    if not little:
-        raise ValueError("its numbers are big-endian; save it again on a little-endian machine")
+        size = numel * DTYPES[storage.kind].itemsize
+        if key in needed:
+            blocks[key] = file.read(size)
+        else:
+            file.seek(size, io.SEEK_CUR)
+    return state, blocks, {}
 
 
 def _find_state_dict(content: Any) -> dict[str, _Tensor]:
     """Returns the tensors by name, without the checkpoint around them."""
     for _ in range(3):  # wrappers may be nested
-        inner = [content[name] for name in WRAPPERS if _is_mapping(content, name)]
+        inner = [content[name] for name in WRAPPERS if _is_dict(content, name)]
         content = inner[0] if inner else content
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError("it holds no state_dict")
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, _Tensor):
-            raise ValueError(
-                f"it holds no state_dict, directly or as {', '.join(WRAPPERS)}: "
-                f"its {name!r} is no tensor"
-            )
-    return dict(content)
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"it holds no state_dict{_needs(content)}")
+    state = {name: value for name, value in content.items() if isinstance(value, _Tensor)}
+    bad = [name for name in content if name not in state]
+    if state:
+        bad = [name for name in bad if name.endswith((".weight", ".bias"))]
+    if bad:
+        name = next((name for name in bad if name in WRAPPERS), bad[0])
+        raise ValueError(
+            f"it holds no state_dict, directly or as {', '.join(WRAPPERS)}: its {name!r} is no "
+            f"tensor{_needs(content[name])}"
+        )
+    return state
 
 
-def _is_mapping(content: Any, name: str) -> bool:
-    """Whether `content` is a mapping that holds a mapping of this name."""
-    return isinstance(content, Mapping) and isinstance(content.get(name), Mapping)
+def _is_dict(content: Any, name: str) -> bool:
+    """Whether `content` is a dict that holds a dict of this name."""
+    return isinstance(content, dict) and isinstance(content.get(name), dict)
+
+
+def _needs(value: Any) -> str:
+    """The end of an error line about something that a pickle makes by code."""
+    if not isinstance(value, Unread):
+        return ""
+    return f": it needs {value.name}, which is code; save model.state_dict() alone"
 
 
 def _to_array(name: str, tensor: _Tensor, blocks: Mapping[str, bytes]) -> np.ndarray:
-    """Returns a tensor's numbers.
+    """Returns a tensor's numbers, as a view of its block.
 
     Raises:
       ValueError: if the tensor is larger than its block, or the block is incomplete.
@@ -235,7 +261,7 @@ def _to_array(name: str, tensor: _Tensor, blocks: Mapping[str, bytes]) -> np.nda
         )
     flat = np.frombuffer(block, dtype)
     steps = [step * dtype.itemsize for step in strides]
-    return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps).copy()
+    return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps)
 
 
 def encode(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:

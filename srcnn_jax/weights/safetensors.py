@@ -5,15 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
+MAX_HEADER = 2**22  # max bytes of a header, which takes 30 times as much memory
+
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads any safetensors file: the tensors by name, and the metadata.
 
     Raises:
+      ValueError: if the header is longer than `MAX_HEADER`.
       safetensors.SafetensorError: if the file is damaged.
     """
     from safetensors import safe_open
 
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header has {length} bytes, more than {MAX_HEADER}")
     with safe_open(path, framework="np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return tensors, file.metadata() or {}

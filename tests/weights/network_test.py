@@ -1,6 +1,7 @@
 """Weight files: round trips, the authors' layout, and files that are no weights."""
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -166,6 +167,15 @@ def test_missing(tmp_path):
         weights.save(tmp_path / "none" / "w.mat", weights.Network(create(), "valid"))
     with pytest.raises(ValueError, match="ends in"):
         weights.load(tmp_path / "w.pkl")
+
+
+def test_a_pipe_is_no_weight_file(tmp_path):
+    """It would be waited for, or read without end."""
+    os.mkfifo(tmp_path / "w.pth")
+    (tmp_path / "zeros.pth").symlink_to("/dev/zero")
+    for name in ("w.pth", "zeros.pth"):
+        with pytest.raises(FileNotFoundError, match="there is no weight file"):
+            weights.load(tmp_path / name)
 
 
 def test_nan_and_shapes_that_do_not_fit():
