@@ -46,6 +46,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     for word in words:
         if word not in known:
             raise ValueError(f"unknown config word {word!r}: the words are {' '.join(known)}")
+        if words.count(word) > 1:
+            raise ValueError(f"config word {word!r} is there twice: leave one out")
     scale = int(_one_of(words, SCALES, "scale")[1])
     kernel_sizes = KERNEL_SIZES[_one_of(words, tuple(KERNEL_SIZES), "set of kernel sizes", "915")]
     recipes = [word for word in words if word in RECIPES]

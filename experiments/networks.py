@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("workdir", type=paths.argument, metavar="WORKDIR")
+    parser.add_argument("workdir", type=paths.folder_argument, metavar="WORKDIR")
     parser.add_argument("--minutes", type=float, help="time for all networks; by default as needed")
     parser.add_argument(
         "--only", default=[], action="append", choices=NAMES, help="a network; may be repeated"

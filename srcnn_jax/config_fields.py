@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+MAX_WHOLE_NUMBER = 2**31 - 1
 RENAMED = {  # fields of earlier versions, and their names now
     "data.copies": "data.downscale_factors",
     "train.keep": "train.keep_weights",
@@ -56,4 +57,12 @@ def explain_unknown(field: str, known: Iterable[str]) -> str:
             f"--config.optimizer.options=\"{{'{name}': VALUE}}\""
         )
     close = difflib.get_close_matches(field, list(known), n=1)
-    return what + (f": did you mean {close[0]}?" if close else "")
+    return what + (f": did you mean {close[0]}?" if close else ": the config's file lists them")
+
+
+def check_whole_numbers(config: Mapping[str, Any]) -> None:
+    """Raises ValueError if a whole number of a config has more than 32 bits."""
+    for name, value in flatten(config).items():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, int) and abs(each) > MAX_WHOLE_NUMBER:
+                raise ValueError(f"{name} {each} is too large: the limit is {MAX_WHOLE_NUMBER}")

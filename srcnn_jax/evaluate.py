@@ -1,6 +1,7 @@
 """The paper's evaluation (`demo_SR.m`): the metrics of every image, and their means."""
 
 import dataclasses
+import os
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +11,12 @@ import ml_collections
 import numpy as np
 
 from srcnn_jax import colour as colours
-from srcnn_jax import image, metrics, paths, workdir
+from srcnn_jax import config_fields, image, metrics, paths, workdir
 from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
 from srcnn_jax.predict import predict, predict_self_ensemble
 from srcnn_jax.weights import Network
+
+MAX_FILE_NAME = 255  # bytes, on the usual disks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class TestImage:
 
 def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError, with the value, if a config's `scale` or `eval` does not allow a test."""
+    config_fields.check_whole_numbers(config)
     if config.scale not in (2, 3, 4):
         raise ValueError(f"scale is 2, 3 or 4, not {config.scale}")
     if not dataset_names(config.eval.datasets):
@@ -55,6 +59,18 @@ def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -
                 f"image {name!r} of {dataset.name} has {pixels.shape[1]}x{pixels.shape[0]} "
                 f"pixels, too few for {metric} at scale {scale}: leave it out"
             )
+
+
+def check_file_names(datasets: Sequence[Dataset], scale: int) -> None:
+    """Raises ValueError if the name of an image would be too long for a disk (`_write_images`)."""
+    for dataset in datasets:
+        for name, _ in dataset.images:
+            longest = _file_name(name, scale, "original")
+            if len(os.fsencode(longest)) > MAX_FILE_NAME:
+                raise ValueError(
+                    f"image {name!r} of {dataset.name} cannot be saved as {longest!r}, which has "
+                    f"more than {MAX_FILE_NAME} bytes: leave --save_images out, or rename it"
+                )
 
 
 def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
@@ -155,7 +171,7 @@ def run(
       ValueError, FileNotFoundError, OSError: a mistake that the user can correct, in one line.
     """
     check_config(config)
-    path = paths.local(folder, "the folder")
+    path = paths.folder(folder, "the folder")
     if (path / "config.json").exists():
         raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
     _, tests = load_all(
@@ -164,6 +180,8 @@ def run(
         data_dir=data_dir,
         allow_sample=allow_sample,
     )
+    if save_images:
+        check_file_names(tests, config.scale)
     if network is not None:
         images = path / "images" if save_images else None
         names = config.eval.metrics
@@ -354,4 +372,9 @@ def _write_images(
 
     folder.mkdir(parents=True, exist_ok=True)
     for kind, pixels in pictures(test, planes, colour, scale).items():
-        Image.fromarray(pixels).save(folder / f"{test.name}_x{scale}_{kind}.png")
+        Image.fromarray(pixels).save(folder / _file_name(test.name, scale, kind))
+
+
+def _file_name(name: str, scale: int, kind: str) -> str:
+    """Returns the file name of one of `pictures`."""
+    return f"{name}_x{scale}_{kind}.png"

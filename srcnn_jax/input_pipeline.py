@@ -5,6 +5,7 @@ would have got without the stop.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,12 +63,12 @@ def create_source(
     for name, pixels in dataset.images:
         planes = colours.to_planes(pixels, colour, dataset.luminance)
         planes = planes.astype(np.float32) / np.float32(255)  # (H, W, C)
-        sized = [planes if f == 1 else image.imresize(planes, f) for f in downscale_factors]
-        labels = [
-            image.modcrop(copy, scale)
-            for copy in sized
-            if min(copy.shape[:2]) // scale * scale >= patch_size
+        side = min(planes.shape[:2])
+        fitting = [
+            f for f in downscale_factors if math.ceil(f * side) // scale * scale >= patch_size
         ]
+        sized = [planes if f == 1 else image.imresize(planes, f) for f in fitting]
+        labels = [image.modcrop(copy, scale) for copy in sized]
         if not labels:
             raise ValueError(
                 f"image {name!r} of {dataset.name} has {planes.shape[1]}x{planes.shape[0]} pixels, "

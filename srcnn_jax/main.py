@@ -8,6 +8,7 @@ flags need no waiting.
 import importlib.metadata
 import os
 import pathlib
+import re
 import sys
 import traceback
 from typing import Any
@@ -15,13 +16,15 @@ from typing import Any
 try:
     from absl import app, flags
     from ml_collections import config_flags
+
+    from srcnn_jax import config_fields, paths, runtime
 except ModuleNotFoundError as error:
+    if error.name == "srcnn_jax":
+        sys.exit("error: start it in the project's checkout, as `python -m srcnn_jax.main`")
     sys.exit(
         f"error: the package {error.name!r} is missing: enlarging needs no more than is installed, "
         'training and evaluation need `pip install "srcnn-jax[train]"`, or requirements.txt'
     )
-
-from srcnn_jax import config_fields, runtime
 
 FLAGS = flags.FLAGS
 
@@ -78,6 +81,8 @@ def _explain(argv: list[str], error: Exception) -> str:
     words = [word.lstrip("-") for arg in argv[1:] for word in arg.split("=", 1)]
     said = words[words.index("config") + 1] if "config" in words[:-1] else ""
     path = said.partition(":")[0]
+    if "config" in words and not path:
+        return "--config is empty: --config=configs/default.py:x4"
     if path and not pathlib.Path(path).is_file():
         return (
             f"there is no config {path!r} in {os.getcwd()!r}: start from the folder that holds "
@@ -127,12 +132,23 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         launch.exit_process(130)
     except Exception as error:
-        user_can_mend = isinstance(error, (ValueError, OSError, ArithmeticError))
-        if user_can_mend and FLAGS.verbosity <= 0:  # --verbosity=1 shows the traceback
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = _one_line(error)
+        if line and FLAGS.verbosity <= 0:  # --verbosity=1 shows the traceback
+            print(f"error: {line}", file=sys.stderr)
         else:
             traceback.print_exc()
         launch.exit_process(1)
+
+
+def _one_line(error: Exception) -> str:
+    """What the user did wrong, or that the memory is too small; '' for a fault of the program."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or re.search("RESOURCE_EXHAUSTED|OOM when allocating", said):
+        return (
+            f"there is not enough memory ({said[:200]}): lower train.batch_size, data.patch_size "
+            "or model.features"
+        )
+    return said if isinstance(error, (ValueError, OSError, ArithmeticError)) else ""
 
 
 def run_notes() -> dict[str, Any]:
@@ -146,6 +162,10 @@ def run(config) -> None:
     from srcnn_jax import evaluate, paper, parallel, weights
 
     is_training = FLAGS.mode == "train"
+    for flag in ("workdir", "weights", "data_dir", "outputs"):
+        if FLAGS[flag].value == "":
+            raise ValueError(f"--{flag} is empty: name a path, or leave the flag out")
+    runtime.check_devices()
     if not is_training and not parallel.is_main_process():
         return
     if FLAGS.mode == "eval" and not FLAGS.weights:
@@ -158,6 +178,7 @@ def run(config) -> None:
         raise ValueError("--self_ensemble goes with --mode=eval")
     name = config.name if is_training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
+    paths.folder(folder, "--workdir")
     network = weights.load(FLAGS.weights) if FLAGS.weights else None
     where = {
         "data_dir": FLAGS.data_dir,

@@ -406,10 +406,14 @@ def by_name(text: str) -> dict[str, Metric]:
     """Returns the metrics of `config.eval.metrics`, such as 'psnr,ssim,ifc'; PSNR is always first.
 
     Raises:
-      ValueError: if a name is unknown.
+      ValueError: if a name is unknown or there twice, or there is none.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"the metrics {text!r} are none: name some of {', '.join(METRICS)}")
     for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the metrics {text!r} have {name!r} twice: leave one out")
         if name not in METRICS:
             raise ValueError(f"unknown metric {name!r}: the metrics are {', '.join(METRICS)}")
     return {name: METRICS[name] for name in dict.fromkeys(["psnr", *names])}

@@ -213,9 +213,10 @@ def _compile(rules: Any) -> list[tuple[re.Pattern[str], float]]:
     pairs = []
     for rule in rules:
         pair = tuple(rule) if isinstance(rule, (tuple, list)) else ()
-        if len(pair) != 2 or not isinstance(pair[0], str) or not _is_number(pair[1]):
+        if len(pair) != 2 or not isinstance(pair[0], str) or not _is_factor(pair[1]):
             raise ValueError(
-                f"optimizer.rates {rules!r} is not a tuple of (pattern, factor) pairs: {spelling}"
+                f"optimizer.rates {rules!r} is not a tuple of (pattern, factor) pairs: "
+                f"{spelling}; a factor is 0 or more"
             )
         try:
             pairs.append((re.compile(pair[0]), float(pair[1])))
@@ -226,5 +227,6 @@ def _compile(rules: Any) -> list[tuple[re.Pattern[str], float]]:
     return pairs
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_factor(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf

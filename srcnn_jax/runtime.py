@@ -74,6 +74,26 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
     jax.config.update("jax_num_cpu_devices", local)
 
 
+def check_devices() -> None:
+    """Starts JAX's devices. Call it after `start` and `launch.join`.
+
+    Raises:
+      ValueError: if JAX_PLATFORMS names devices that are not there.
+    """
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        named = os.environ.get("JAX_PLATFORMS")
+        if not named:
+            raise
+        raise ValueError(
+            f"JAX_PLATFORMS={named} names devices that JAX does not find on this machine: unset "
+            "it, or set JAX_PLATFORMS=cpu"
+        ) from error
+
+
 def start_alone() -> None:
     """As `start`, for commands that do not train: it makes one CPU device for each core.
 

@@ -35,6 +35,9 @@ from srcnn_jax import (
 from srcnn_jax.architecture import context_of, create_architecture
 from srcnn_jax.progress import Progress
 
+MAX_WEIGHTS = 10**8
+MAX_PATCHES = 2**27  # whose positions are in memory at a time
+
 
 class DivergedError(ArithmeticError):
     """The loss is not finite, or far above its first value."""
@@ -51,7 +54,15 @@ class Interrupted(Exception):  # noqa: N818 (not an error: the state is saved)
 def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError, with the value and the fix, if a config cannot be trained."""
     evaluate.check_config(config)
-    smallest = 1 + 2 * create_architecture(config).margin
+    if not datasets.dataset_names(config.data.train):
+        raise ValueError("data.train names no training set: 't91', or a folder of images")
+    arch = create_architecture(config)
+    if arch.weight_count > MAX_WEIGHTS:
+        raise ValueError(
+            f"model.kernel_sizes {arch.kernel_sizes} and model.features {arch.features} make "
+            f"{arch.weight_count:,} weights, more than {MAX_WEIGHTS:,}: lower them"
+        )
+    smallest = 1 + 2 * arch.margin
     if config.data.patch_size < smallest:
         raise ValueError(
             f"data.patch_size {config.data.patch_size} is too small: this network needs {smallest}"
@@ -65,6 +76,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     for field in ("steps", "batch_size", "steps_per_dispatch", "keep_checkpoints"):
         if train[field] < 1:
             raise ValueError(f"train.{field} must be positive, not {train[field]}")
+    if train.batch_size * train.steps_per_dispatch > MAX_PATCHES:
+        raise ValueError(
+            f"train.batch_size {train.batch_size} times train.steps_per_dispatch "
+            f"{train.steps_per_dispatch} is more than {MAX_PATCHES:,} patches: lower one"
+        )
     for field in ("log_every", "eval_every", "checkpoint_every"):
         if train[field] < 1 or train[field] % train.steps_per_dispatch:
             raise ValueError(
@@ -138,6 +154,7 @@ def load_data(
         patch_size=config.data.patch_size,
         downscale_factors=config.data.downscale_factors,
     )
+    evaluate.folder_names(tests)  # raises if two are the same
     for test in tests:
         # A test image that is too small is reported now and not after the training.
         evaluate.check_sizes(test, config.scale, config.eval.metrics)
@@ -193,7 +210,7 @@ def train_and_evaluate(
     """
     began = time.perf_counter()
     check_config(config)
-    path = paths.local(folder, "the workdir").absolute()
+    path = paths.folder(folder, "the workdir").absolute()
     finished = workdir.read_finished(path, config)
     start_from = weights.fingerprint(initial)
     if finished:
@@ -202,6 +219,8 @@ def train_and_evaluate(
         return finished
 
     data = load_data(config, data_dir=data_dir, allow_sample=allow_sample)
+    if save_images:
+        evaluate.check_file_names(data.tests, config.scale)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
     # TensorFlow is imported in a thread, because that takes as long as the rest of the start.
     threading.Thread(target=runtime.import_tensorflow).start()

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from srcnn_jax import datasets, evaluate, image, metrics, paper, weights, workdir
+from srcnn_jax import datasets, evaluate, image, metrics, paper, train, weights, workdir
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import pretrained
 
@@ -225,3 +226,28 @@ def test_metrics_are_checked_before_the_work():
         evaluate.evaluate(IDENTITY, [made((41, 50))], 3, metric_names="psnr,lpips")
     with pytest.raises(ValueError, match="50x41 pixels, too few for msssim at scale 3"):
         evaluate.evaluate(IDENTITY, [made((41, 50))], 3, metric_names="psnr,msssim,ifc")
+
+
+def test_a_name_too_long_to_be_saved_is_known_before_the_work(tiny_config, photographs, tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    name = "a" * 238 + ".png"  # 'a..._x3_original.png' has 254 bytes
+    (folder / name).write_bytes((pathlib.Path(photographs) / "cat0.png").read_bytes())
+    evaluate.check_file_names([datasets.load(str(folder))], 3)
+    (folder / f"é{name}").write_bytes((folder / name).read_bytes())
+    config = tiny_config
+    config.eval.datasets = str(folder)
+    for run in (
+        lambda **how: train.train_and_evaluate(config, str(tmp_path / "run"), **how),
+        lambda **how: evaluate.run(config, str(tmp_path / "run"), IDENTITY, **how),
+    ):
+        with pytest.raises(ValueError, match=r"'éa+' of .* cannot be saved as .* than 255 bytes"):
+            run(save_images=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_folder_by_two_names_is_known_before_the_training(tiny_config, photographs, tmp_path):
+    tiny_config.eval.datasets = f"{photographs},{photographs}/."
+    with pytest.raises(ValueError, match="are the same folder"):
+        train.train_and_evaluate(tiny_config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -53,6 +53,15 @@ def test_source_holds_bicubic_and_original():
     np.testing.assert_array_equal(source.pixels[: 24 * 30, 0, 0].reshape(24, 30), bicubic)
 
 
+def test_a_tiny_downscale_factor_needs_no_memory():
+    made = dataset((30, 40))
+    options = {"scale": 2, "colour": "y", "patch_size": 21}
+    source = input_pipeline.create_source(made, downscale_factors=(1e-9, 1.0), **options)
+    assert source.heights.tolist() == [30]
+    with pytest.raises(ValueError, match="less than a patch of 21"):
+        input_pipeline.create_source(made, downscale_factors=(1e-9,), **options)
+
+
 def test_downscale_factors_and_colour():
     made = dataset((40, 40, 3))
     source = input_pipeline.create_source(

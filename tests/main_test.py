@@ -79,6 +79,18 @@ def metrics(workdir) -> list[dict]:
         (("--config=configs/keras_article.py:955",), "unknown config word '955': after configs/"),
         (("--config=configs/nothing.py:x3",), "no config 'configs/nothing.py' in"),
         (("--config", "configs/nothing.py"), "no config 'configs/nothing.py' in"),
+        (("--config=",), "--config is empty"),
+        ((f"--config={sys.executable}",), "cannot be read: SyntaxError"),
+        (
+            ("--config=configs/default.py:x3", "--config.nosuch=1"),
+            "no field 'nosuch': the",
+        ),
+        (
+            ("--config=configs/default.py:x3", f"--workdir={ROOT}/LICENSE"),
+            "LICENSE is a file",
+        ),
+        (("--config=configs/default.py:x3", "--weights="), "--weights is empty"),
+        (("--config=configs/default.py:x3", "--workdir="), "--workdir is empty"),
         ((f"--config={ROOT}/LICENSE",), "LICENSE' cannot be read: SyntaxError"),
         (("--config=configs/default.py:x3", "--wordkir=a"), "wordkir"),
         (("--config=configs/default.py:x3", "--mode=test"), "test"),
@@ -286,3 +298,36 @@ def test_an_unknown_flag_tells_where_the_flags_are_listed():
     code, _, err = call("--config=configs/default.py:x3", "--nope=1")
     assert code == 2
     assert err == "error: Unknown command line flag 'nope'; --help lists the flags\n"
+
+
+def test_devices_that_are_not_there_are_one_line(tmp_path):
+    for arguments in (("--config=configs/default.py:x3",), EVALUATE):
+        code, out, err = call(*arguments, f"--workdir={tmp_path}/w", JAX_PLATFORMS="cuda")
+        assert (code, out) == (1, "")
+        assert err.startswith("error: JAX_PLATFORMS=cuda names devices that JAX does not find")
+        assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_by_its_file_tells_the_right_start():
+    command = [sys.executable, "srcnn_jax/main.py", "--config=configs/default.py:x3"]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if "srcnn_jax" not in done.stderr:
+        pytest.skip("the project is installed here")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: start it in the project's checkout, as `python -m srcnn_jax.main`\n"
+    )
+
+
+def test_want_of_memory_is_one_line():
+    from srcnn_jax import main
+
+    for error in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 9.")):
+        line = main._one_line(error)
+        assert line.startswith("there is not enough memory (")
+        assert "lower train.batch_size" in line
+        assert "\n" not in line
+    assert main._one_line(ValueError("a\nb")) == "a b"
+    assert main._one_line(RuntimeError("a fault")) == ""

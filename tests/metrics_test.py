@@ -194,8 +194,12 @@ def test_images_that_cannot_be_compared(name):
 
 
 def test_metrics_by_name():
-    assert list(metrics.by_name("ssim, ifc,ssim")) == ["psnr", "ssim", "ifc"]
-    assert list(metrics.by_name("")) == ["psnr"]
+    assert list(metrics.by_name("ssim, ifc")) == ["psnr", "ssim", "ifc"]
+    assert list(metrics.by_name("psnr")) == ["psnr"]
+    with pytest.raises(ValueError, match="'' are none: name some of psnr, ssim"):
+        metrics.by_name("")
+    with pytest.raises(ValueError, match="'ssim,ifc, ssim' have 'ssim' twice"):
+        metrics.by_name("ssim,ifc, ssim")
     with pytest.raises(ValueError, match="unknown metric 'lpips': the metrics are psnr, ssim, "):
         metrics.by_name("psnr,lpips")
 

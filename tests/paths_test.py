@@ -37,6 +37,22 @@ def test_an_address_is_refused_before_anything_is_made(tiny_config, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
+def test_an_empty_path_and_a_file_are_no_folders(tiny_config, tmp_path):
+    for read in (paths.argument, paths.folder_argument):
+        with pytest.raises(argparse.ArgumentTypeError, match="the path is empty"):
+            read("")
+    assert paths.folder_argument(str(tmp_path)) == tmp_path
+    assert paths.folder_argument(str(tmp_path / "new")) == tmp_path / "new"
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(argparse.ArgumentTypeError, match="file is a file: name a folder"):
+        paths.folder_argument(str(file))
+    with pytest.raises(ValueError, match=r"the workdir .*file is a file"):
+        train.train_and_evaluate(tiny_config, str(file))
+    with pytest.raises(ValueError, match=r"the folder .*file is a file"):
+        evaluate.run(tiny_config, str(file), weights.load_pretrained(3))
+
+
 def test_main_expands_what_no_shell_expands(tmp_path):
     command = [sys.executable, "-m", "srcnn_jax.main", "--config=configs/default.py:x3,runlocal"]
     command += ["--mode=eval", "--weights=~/none.pth", "--workdir=~/x"]

@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("records", nargs="*", metavar="RECORD", help=", ".join(GOALS))
     parser.add_argument("--seeds", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument("--workdir", type=paths.argument, help="folder for the runs")
+    parser.add_argument("--workdir", type=paths.folder_argument, help="folder for the runs")
     parser.add_argument("--output", type=paths.argument, help="Markdown file for the table")
     parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
     args = parser.parse_args()

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from PIL import Image
 
-from srcnn_jax import weights
+from srcnn_jax import paths, weights
 
 ZOOM = 6  # pixels of the picture for a weight
 GAP = 4  # pixels between two filters
@@ -34,7 +34,7 @@ def mosaic(kernel: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("weights", help="weight file or workdir")
-    parser.add_argument("picture", help="file to write, .png")
+    parser.add_argument("picture", type=paths.argument, help="file to write, .png")
     args = parser.parse_args()
     try:
         kernel = weights.load(args.weights).layers[0]["kernel"]

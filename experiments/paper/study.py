@@ -126,7 +126,9 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("workdir", type=paths.argument, help="folder of the runs and the tables")
+    parser.add_argument(
+        "workdir", type=paths.folder_argument, help="folder of the runs and the tables"
+    )
     parser.add_argument("--recipe", choices=("default", "paper"), default="default")
     parser.add_argument("--budget", choices=("smoke", "short", "full"), default="short")
     parser.add_argument(

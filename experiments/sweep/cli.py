@@ -26,7 +26,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("sweep", type=paths.argument, help="the sweep, a Python file")
-    parser.add_argument("--workdir", type=paths.argument, required=True, metavar="DIR")
+    parser.add_argument("--workdir", type=paths.folder_argument, required=True, metavar="DIR")
     parser.add_argument(
         "--storage",
         metavar="URL_OR_FILE",

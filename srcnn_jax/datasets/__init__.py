@@ -81,8 +81,16 @@ def load(name: str, *, split: str = "test", data_dir: str | None = None) -> Data
 
 
 def dataset_names(text: str) -> list[str]:
-    """Splits `config.data.train` or `config.eval.datasets`: names or paths between commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Splits `config.data.train` or `config.eval.datasets`: names or paths between commas.
+
+    Raises:
+      ValueError: if a name is there twice.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the data sets {text!r} have {name!r} twice: leave one out")
+    return names
 
 
 def validation_name(config: Any) -> str:

@@ -22,7 +22,7 @@ from srcnn_jax import paths
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("sweep", type=paths.argument, help="the sweep, with GRID or RANDOM")
-    parser.add_argument("--workdir", type=paths.argument, required=True, metavar="DIR")
+    parser.add_argument("--workdir", type=paths.folder_argument, required=True, metavar="DIR")
     parser.add_argument("--networks", type=int, default=16, help="at once (%(default)s)")
     parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
     args = parser.parse_args(arguments)
