@@ -3,22 +3,25 @@
 import dataclasses
 import hashlib
 import http.server
+import io
 import logging
 import os
 import pathlib
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from srcnn_jax import datasets, paths
-from srcnn_jax.datasets import prepared, sample, sources
+from srcnn_jax.datasets import files, prepared, sample, sources
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 SHARED = pathlib.Path(os.environ.get("SRCNN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
@@ -487,6 +490,58 @@ def test_names_that_are_no_utf8(tmp_path):
         Image.fromarray(_pixels(0, 5, 6)).save(tmp_path / name)
     loaded = datasets.load(str(tmp_path))
     assert [name for name, _ in loaded.images] == ["a", "caf\udce9"]
+
+
+def test_a_broken_image_whose_name_is_no_utf8_is_named(tmp_path):
+    (tmp_path / "caf\udce9.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"caf\\udce9.png' cannot be read") as caught:
+        datasets.load(str(tmp_path))
+    str(caught.value).encode()  # every terminal can say it
+
+
+def _declare(data: bytes, place: int, form: str, *sides: int) -> bytes:
+    """An image file whose header declares other sides."""
+    changed = bytearray(data)
+    struct.pack_into(form, changed, place, *sides)
+    if data.startswith(b"\x89PNG"):
+        struct.pack_into(">I", changed, 29, zlib.crc32(changed[12:29]))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "WEBP"])
+def test_an_image_with_more_pixels_than_its_bytes_can_hold(monkeypatch, kind):
+    """It is refused before Pillow makes room for the pixels."""
+    file = io.BytesIO()
+    size = (9000, 9000) if kind == "WEBP" else (8, 8)
+    Image.new("RGB", size).save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    data = file.getvalue()
+    if kind == "PNG":
+        data = _declare(data, 16, ">II", 8, 17_000_000)
+    elif kind == "JPEG":
+        data = _declare(data, data.index(b"\xff\xc0") + 5, ">HH", 65_000, 2_000)
+    elif kind == "BMP":
+        data = _declare(data, 18, "<ii", 8, 17_000_000)
+    elif kind == "PPM":
+        data = data.replace(b"8 8", b"8 17000000")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(ValueError, match=rf"pixels in {len(data)} bytes, where the limit is 16777"):
+        files.decode(data, pathlib.Path("a.png"))
+
+
+def test_the_pixels_of_an_image_are_limited(monkeypatch, tmp_path):
+    Image.fromarray(_pixels(0, 8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(files, "MAX_PIXELS", 63)
+    with pytest.raises(ValueError, match=r"a.png' cannot be read \(8x8 pixels, limit 63\)"):
+        files.read_folder(tmp_path)
+
+
+def test_large_flat_images_are_no_bombs():
+    file = io.BytesIO()
+    Image.new("L", (4096, 4096)).save(file, "WEBP", lossless=True)
+    assert files.decode(file.getvalue(), pathlib.Path("a.webp")).pixels.shape[:2] == (4096, 4096)
+    file = io.BytesIO()
+    Image.new("RGB", (5000, 4000)).save(file, "PNG")
+    assert files.decode(file.getvalue(), pathlib.Path("a.png")).pixels.shape[:2] == (4000, 5000)
 
 
 def test_folder_without_images(tmp_path):

@@ -12,7 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from srcnn_jax import paths
-from srcnn_jax.pictures import correct_levels, has_picture_name, raised_text_limits
+from srcnn_jax.pictures import check_size, correct_levels, has_picture_name, raised_text_limits
+
+MAX_PIXELS = 2**27  # of an image; reading it takes up to 25 bytes for a pixel
 
 
 class ImageFile(NamedTuple):
@@ -48,10 +50,14 @@ def decode(data: bytes, path: pathlib.Path) -> ImageFile:
       Grey (H, W) for modes 1, L, LA, I, I;16 and F, RGB (H, W, 3) for all others; uint8.
 
     Raises:
-      ValueError: the bytes are not an image, are truncated, or hold values outside these ranges.
+      ValueError: the bytes are not an image, are truncated, hold values outside these ranges, or
+        declare more pixels than they can hold (`pictures.check_size`) or than `MAX_PIXELS`.
     """
     try:
         with raised_text_limits(), Image.open(io.BytesIO(data)) as image:
+            check_size(image, len(data))
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels, limit {MAX_PIXELS}")
             image.load()
             pixels = _to_uint8(ImageOps.exif_transpose(correct_levels(image)))
     except Exception as error:  # Pillow's decoders raise almost any error on damaged files.
