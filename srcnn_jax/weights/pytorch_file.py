@@ -9,7 +9,6 @@ files keep busy for ever, and `pt-safe-loader` is at version 0.1. Both read the 
 
 import io
 import json
-import math
 import os
 import pickle
 import re
@@ -75,10 +74,12 @@ def _call(name: str, arguments: tuple) -> Any:
             return {pair[0]: pair[1] for pair in pairs if isinstance(pair[0], str)}
         case (
             "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
-            (_Storage() | Unread() as storage, int(offset), tuple(shape), tuple(strides), *_),
+            (_Storage() | Unread() as storage, int(offset), tuple(shape), tuple(strides), *rest),
         ):
             if isinstance(storage, Unread):  # numbers of a kind that weights do not have
                 return storage
+            if any(rest[2:]):  # the numbers are to be negated or conjugated
+                return Unread(name)
             sizes = offset, *shape, *strides
             if all(isinstance(size, int) and abs(size) < 2**63 for size in sizes):
                 return _Tensor(storage, offset, shape, strides)
@@ -236,7 +237,10 @@ def _needs(value: Any) -> str:
     """The end of an error line about something that a pickle makes by code."""
     if not isinstance(value, Unread):
         return ""
-    return f": it needs {value.name}, which is code; save model.state_dict() alone"
+    return (
+        f": it needs {value.name}, which is code or another kind of tensor; save "
+        "model.state_dict() alone"
+    )
 
 
 def _to_array(name: str, tensor: _Tensor, blocks: Mapping[str, bytes]) -> np.ndarray:
@@ -252,7 +256,6 @@ def _to_array(name: str, tensor: _Tensor, blocks: Mapping[str, bytes]) -> np.nda
     if (
         len(block) != storage.numel * dtype.itemsize
         or min(offset, *shape, *strides, 0) < 0
-        or math.prod(shape) > storage.numel
         or (0 not in shape and last >= storage.numel)
     ):
         raise ValueError(
