@@ -184,14 +184,19 @@ def has_picture_name(path: Path) -> bool:
     return (readable or suffix in NEED_PACKAGES) and not path.name.startswith(".")
 
 
-def _open(content: bytes) -> Image.Image:
-    """Opens a picture; raises ImportError with the package to install if Pillow needs one."""
-    if content[4:8] == b"ftyp":  # the box that HEIC and AVIF files begin with names their brand
+def require_for(content: bytes) -> None:
+    """Makes Pillow read a file of HEIC or AVIF; raises ImportError as `require`."""
+    if content[4:8] == b"ftyp":  # the box that such files begin with names their brand
         brand = content[8:12]
         if brand in (b"avif", b"avis"):
             require("AVIF")
         elif brand[:3] in (b"hei", b"hev", b"mif", b"msf"):
             require("HEIC")
+
+
+def _open(content: bytes) -> Image.Image:
+    """Opens a picture; raises ImportError with the package to install if Pillow needs one."""
+    require_for(content)
     opened = Image.open(io.BytesIO(content))
     frames = getattr(opened, "n_frames", 1) if opened.format in ANIMATED else 1
     if opened.width * opened.height * frames > MAX_PIXELS:

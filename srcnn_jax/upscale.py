@@ -208,12 +208,13 @@ def _main(args: argparse.Namespace) -> int:
         restored_by = enlargement.choose_method(args.overlap, args.self_ensemble)
         networks = load_networks(args.weights, args.network)
         tasks = _without_existing(plan.tasks, args)
+        runtime.start_alone()
+        runtime.check_devices()
     except (ValueError, OSError) as error:
         return _complain(str(error))
     if plan.results:
         names = ", ".join(map(str, plan.results[:3])) + ", ..." * (len(plan.results) > 3)
         _say(f"passed over {len(plan.results)} results of this command: {names}", tasks)
-    runtime.start_alone()
     status = 0
     with _bar(len(tasks), "picture", visible=len(tasks) > 1) as bar:
         for number, task in enumerate(tasks):

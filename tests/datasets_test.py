@@ -599,3 +599,10 @@ print(tf.keras.layers.Dense(3)(tf.zeros((1, 2))).shape)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "(1, 3)\n"), done.stderr
     assert "Exception in thread" not in done.stderr
+
+
+def test_a_heic_file_names_the_package_that_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    with pytest.raises(ValueError, match=r"a.heic.* pip install pillow-heif"):
+        datasets.load(str(tmp_path))

@@ -598,6 +598,16 @@ def test_nobody_reads_the_lines(tmp_path):
     assert (tmp_path / "a_x2.png").is_file()
 
 
+def test_devices_that_are_not_there_are_one_line(tmp_path):
+    rgb().save(tmp_path / "a.png")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cuda"}
+    command = [sys.executable, "-m", "srcnn_jax.upscale", "a.png"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("srcnn-upscale: JAX_PLATFORMS=cuda names devices")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_orientation_in_xmp_is_applied_once(run):
     name = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
     for form in ('tiff:Orientation="6"/>', "><tiff:Orientation>6</tiff:Orientation></x>"):

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from srcnn_jax import paths
-from srcnn_jax.pictures import check_size, correct_levels, has_picture_name, raised_text_limits
+from srcnn_jax import paths, pictures
 
 MAX_PIXELS = 2**27  # of an image; reading it takes up to 25 bytes for a pixel
 
@@ -54,12 +53,13 @@ def decode(data: bytes, path: pathlib.Path) -> ImageFile:
         declare more pixels than they can hold (`pictures.check_size`) or than `MAX_PIXELS`.
     """
     try:
-        with raised_text_limits(), Image.open(io.BytesIO(data)) as image:
-            check_size(image, len(data))
+        pictures.require_for(data)
+        with pictures.raised_text_limits(), Image.open(io.BytesIO(data)) as image:
+            pictures.check_size(image, len(data))
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels, limit {MAX_PIXELS}")
             image.load()
-            pixels = _to_uint8(ImageOps.exif_transpose(correct_levels(image)))
+            pixels = _to_uint8(ImageOps.exif_transpose(pictures.correct_levels(image)))
     except Exception as error:  # Pillow's decoders raise almost any error on damaged files.
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
@@ -110,4 +110,4 @@ def read_folder(folder: pathlib.Path) -> list[ImageFile]:
 
 
 def _is_image(path: pathlib.Path) -> bool:
-    return has_picture_name(path) and path.is_file()
+    return pictures.has_picture_name(path) and path.is_file()
