@@ -156,16 +156,21 @@ import ml_collections, numpy
 from absl import app
 from ml_collections import config_flags
 
-read, run = argparse.ArgumentParser.parse_args, app.run
+run = app.run
 
-def parse_args(self, *arguments, **options):
-    read(self, *arguments, **options)
-    os._exit(0)
+def parsed(read):
+    def parse(self, *arguments, **options):
+        read(self, *arguments, **options)
+        os._exit(0)
+    return parse
 
 def run_parsed(main, *arguments, **options):
     run(lambda argv: os._exit(0), *arguments, **options)
 
-argparse.ArgumentParser.parse_args, app.run = parse_args, run_parsed
+parser = argparse.ArgumentParser
+parser.parse_args = parsed(parser.parse_args)
+parser.parse_intermixed_args = parsed(parser.parse_intermixed_args)
+app.run = run_parsed
 answers = []
 for module, arguments in json.load(sys.stdin):
     read_end, write_end = os.pipe()
