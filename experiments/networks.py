@@ -12,6 +12,7 @@ srcnn_jax/pretrained, with its cards.
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import pathlib
 import platform
@@ -189,6 +190,7 @@ def create_card(name: str, folder: pathlib.Path, commit: str) -> pretrained.Card
         device=_device(notes["devices"]),
         commit=commit,
         seeds=1,
+        sha256=hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest(),
         results={
             dataset: {
                 metric: round(value, 3 if metric == "psnr" else 4)

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from srcnn_jax import paths
+from srcnn_jax import atomic, paths
 from srcnn_jax.architecture import Architecture
 from srcnn_jax.colour import CHANNELS
 from srcnn_jax.weights import (
@@ -103,6 +104,9 @@ def load(path: str | os.PathLike) -> Network:
     taken to have zero padding ('same'), which most repositories use. Three channels are taken as
     RGB. `convert` writes a file with other values.
 
+    Our `.safetensors` files have a checksum, which is compared. A logged line says if a
+    `.safetensors` file has none, as those of earlier versions and of other programs.
+
     Args:
       path: `.safetensors` (ours, or with PyTorch's names and order of axes), `.mat` (the authors'
         layout), `.pth`, `.pt` or `.pth.tar` (a PyTorch state_dict; see `pytorch` for the names),
@@ -110,7 +114,8 @@ def load(path: str | os.PathLike) -> Network:
 
     Raises:
       FileNotFoundError: if the file does not exist, or the workdir is not finished.
-      ValueError: if it is not a weight file, or its layers do not fit together.
+      ValueError: if it is not a weight file, if it is damaged, or if its layers do not fit
+        together.
     """
     path = paths.local(path, "the weight file")
     if path.is_dir():
@@ -185,14 +190,10 @@ def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | N
         "colour": network.colour,
     }
     content = _ENCODERS[_suffix(path, _ENCODERS)](network, metadata)
-    partial = path.with_name(path.name + f".partial{os.getpid()}")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        atomic.write(path, content)
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _suffix(path: Path, known: Iterable[str]) -> str:
@@ -224,7 +225,12 @@ def _from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 
 
 def _load_safetensors(path: Path) -> Network:
+    card = pretrained.shipped(path)
+    if card:
+        pretrained.check(card)
     tensors, metadata = safetensors.read(path)
+    if not card and "sha256" not in metadata:
+        logging.warning("%s has no checksum, so damage to it may go unnoticed", path)
     if metadata.get("format") != "srcnn_jax":
         return _from_tensors(tensors, metadata)
     return _from_metadata(safetensors.to_params(tensors), metadata)

@@ -1,6 +1,7 @@
 """The networks that come with the project, and their cards (`pretrained/cards.json`)."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ class Card:
       device: where it was trained.
       commit: version of the project that trained it.
       seeds: number of seeds that were tried.
+      sha256: of the weight file, in hex.
       results: {test set: {metric: mean}}.
     """
 
@@ -39,6 +41,7 @@ class Card:
     device: str
     commit: str
     seeds: int
+    sha256: str
     results: Mapping[str, Mapping[str, float]]
 
     @property
@@ -55,6 +58,19 @@ class Card:
 def read_cards() -> list[Card]:
     """Reads the cards, in the order of networks and scales."""
     return [Card(**card) for card in json.loads((FOLDER / "cards.json").read_text("utf-8"))]
+
+
+def shipped(path: Path) -> Card | None:
+    """Returns the card of a weight file if it is one of ours, and None for any other file."""
+    if path.resolve().parent != FOLDER.resolve():
+        return None
+    return next((card for card in read_cards() if card.file.name == path.name), None)
+
+
+def check(card: Card) -> None:
+    """Raises ValueError if the file of a network does not have the sha256 of its card."""
+    if hashlib.sha256(card.file.read_bytes()).hexdigest() != card.sha256:
+        raise ValueError("it does not have the sha256 of cards.json: install srcnn_jax again")
 
 
 def choose(scale: int, network: str = BEST) -> Card:

@@ -72,6 +72,7 @@ def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
     assert cards["915", 2] == before["915", 2]
     card = cards["915", 3]
     assert card.file.read_bytes() == b"weights"
+    pretrained.check(card)
     assert (card.psnr, card.weights, card.architecture) == (33.333, 8032, "9-1-5, 64-32")
     assert card.trained_on == "T91, with copies of 1, 0.9"
     assert card.command.endswith("--config=configs/networks.py:915,x3 --config.train.steps=40")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 
 import numpy as np
@@ -24,6 +25,47 @@ def test_safetensors_round_trip(tmp_path):
         np.testing.assert_array_equal(a["kernel"], b["kernel"])
         np.testing.assert_array_equal(a["bias"], b["bias"])
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_file_without_a_checksum_is_read_and_the_log_says_so(tmp_path, caplog):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, weights.Network(create()))
+    weights.load(path)
+    assert caplog.text == ""
+    tensors = {
+        f"{layer}.{kind}": ("F32", value.shape, value.tobytes())
+        for layer, values in create().items()
+        for kind, value in values.items()
+    }
+    ours = {"format": "srcnn_jax", "padding": "same", "scale": "3", "colour": "y"}
+    write_safetensors(path, tensors, ours)  # as earlier versions wrote it
+    weights.load(path)
+    assert "w.safetensors has no checksum" in caplog.text
+
+
+def test_a_flipped_bit_is_an_error(tmp_path):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, weights.Network(create()))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"w\.safetensors is not a usable .* it is damaged: its"):
+        weights.load(path)
+
+
+def test_shipped_networks_have_the_sha256_of_their_cards(tmp_path, monkeypatch, caplog):
+    for card in pretrained.read_cards():
+        weights.load(card.file)
+    assert caplog.text == ""
+    shutil.copytree(pretrained.FOLDER, tmp_path / "pretrained")
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "pretrained")
+    file = pretrained.choose(3).file
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x3\.safetensors .* does not have the sha256 of cards"):
+        weights.load_pretrained(3)
+    weights.load_pretrained(2)
 
 
 def test_ten_layers_keep_their_order(tmp_path):

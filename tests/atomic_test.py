@@ -1,0 +1,44 @@
+"""Files that are replaced as a whole."""
+
+import os
+import pathlib
+
+import pytest
+
+from srcnn_jax import atomic
+
+
+def test_the_old_file_stays_if_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    atomic.write(path, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*((os, name) if name == "fsync" else (pathlib.Path, name)), full)
+            with pytest.raises(OSError, match="No space left"):
+                atomic.write(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]
+    atomic.write(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, pathlib.Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(
+        pathlib.Path, "replace", lambda *paths: (calls.append("rename"), replace(*paths))
+    )
+    atomic.write(tmp_path / "a", b"new")
+    assert calls == ["fsync", "rename", "fsync"]  # the last is of the folder
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    for name in ("a.json", "a.json.partial4711", "metrics.jsonl.partial"):
+        (tmp_path / name).touch()
+    atomic.clean(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
