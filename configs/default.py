@@ -92,7 +92,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # test set: 'best' is measured on held_out, 50 photographs that no network is trained on.
     train.keep_weights = "last"
     train.loss_channels = ()  # channels in the loss: () for all, (1, 2) for Cb and Cr
-    train.max_loss_ratio = 10.0  # training has diverged at this multiple of the first loss
+    # Training has diverged at this multiple of the loss of the first 64 patches.
+    train.max_loss_ratio = 10.0
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.name = "sgd"  # any optimiser of optax

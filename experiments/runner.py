@@ -6,7 +6,6 @@ Every experiment starts `srcnn_jax.main` here and nowhere else. The one exceptio
 
 import contextlib
 import dataclasses
-import fcntl
 import importlib.util
 import os
 import pathlib
@@ -21,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import ml_collections
+
+from srcnn_jax import workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 POLL = 1.0  # seconds between two checks of a process or a lock
@@ -176,15 +177,11 @@ def reason(code: int, log: str) -> str:
 
 
 def try_lock(folder: pathlib.Path) -> IO[str] | None:
-    """Locks a workdir until the file is closed; None if another process trains there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    """Locks a workdir for experiments until the file is closed; None if another has locked it.
+
+    The training itself has a lock of its own (`workdir.lock`), also without an experiment.
+    """
+    return workdir.try_lock(folder / "lock")
 
 
 def lock(folder: pathlib.Path, beat: Callable[[], None] = lambda: None) -> IO[str]:

@@ -9,9 +9,15 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import signal
 import sys
 import traceback
 from typing import Any
+
+# Until the training begins, there is nothing to save, and Ctrl-C ends the command at once. Python
+# would raise KeyboardInterrupt in whatever is being imported, which prints it or loses it.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 try:
     from absl import app, flags
@@ -129,8 +135,6 @@ def main(argv: list[str]) -> None:
             launch.join(job)
         with launch.lost_process_as_error():
             run(config)
-    except KeyboardInterrupt:
-        launch.exit_process(130)
     except Exception as error:
         line = _one_line(error)
         if line and FLAGS.verbosity <= 0:  # --verbosity=1 shows the traceback

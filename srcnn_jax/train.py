@@ -3,6 +3,7 @@
 The training step is in `train_step.py`.
 """
 
+import collections
 import contextlib
 import dataclasses
 import math
@@ -37,10 +38,16 @@ from srcnn_jax.progress import Progress
 
 MAX_WEIGHTS = 10**8
 MAX_PATCHES = 2**27  # whose positions are in memory at a time
+# Losses are compared as means over so many patches. A single patch may be a hundred times harder
+# than another.
+COMPARED_PATCHES = 64
+# What the loss of the first patches counts as at least: the error of 40 dB, and before all of them
+# were seen, the error of a picture that shows nothing of the original.
+LEAST_LOSS, UNSURE_LOSS = 1e-4, 0.1
 
 
 class DivergedError(ArithmeticError):
-    """The loss is not finite, or far above its first value."""
+    """The loss is not finite, or far above that of the first patches."""
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the state is saved)
@@ -119,13 +126,20 @@ class RunData:
 
     def origins(self) -> dict[str, tuple[str, str]]:
         """(source, fingerprint) of each data set by name, for `workdir.open_run`."""
-        origins: dict[str, tuple[str, str]] = {}
-        for each in (self.training, *self.tests):
-            source, fingerprint = origins.get(each.name, (each.source, ""))
-            if each.fingerprint != fingerprint:  # 'sample' has two: a training and a test half
-                fingerprint += each.fingerprint
-            origins[each.name] = source, fingerprint
-        return origins
+        return origins(self.training, self.tests)
+
+
+def origins(
+    training: datasets.Dataset, tests: Sequence[datasets.Dataset]
+) -> dict[str, tuple[str, str]]:
+    """(source, fingerprint) of each data set of a run by name."""
+    found: dict[str, tuple[str, str]] = {}
+    for each in (training, *tests):
+        source, fingerprint = found.get(each.name, (each.source, ""))
+        if each.fingerprint != fingerprint:  # 'sample' has two: a training and a test half
+            fingerprint += each.fingerprint
+        found[each.name] = source, fingerprint
+    return found
 
 
 def load_data(
@@ -211,10 +225,8 @@ def train_and_evaluate(
     began = time.perf_counter()
     check_config(config)
     path = paths.folder(folder, "the workdir").absolute()
-    finished = workdir.read_finished(path, config)
     start_from = weights.fingerprint(initial)
-    if finished:
-        workdir.check_same_start(path, start_from)
+    if finished := read_finished(path, config, start_from, data_dir):
         _say(f"{folder} is finished. Its result:\n")
         return finished
 
@@ -226,16 +238,17 @@ def train_and_evaluate(
     threading.Thread(target=runtime.import_tensorflow).start()
     state = train_step.create_train_state(config, initial)
     main_process = parallel.is_main_process()
-    if main_process:
-        notes = {**(notes or {}), "devices": [str(device) for device in devices]}
-        workdir.open_run(path, config, data.origins(), start_from, notes)
-    parallel.barrier()  # process 0 has opened the workdir
-    if not (path / "run.json").exists():
-        raise ValueError(
-            f"the files that process 0 writes to {path} do not exist for process "
-            f"{jax.process_index()}: name a --workdir on a disk that all processes share"
-        )
     with contextlib.ExitStack() as stack:
+        if main_process:
+            stack.enter_context(workdir.lock(path))
+            notes = {**(notes or {}), "devices": [str(device) for device in devices]}
+            workdir.open_run(path, config, data.origins(), start_from, notes)
+        parallel.barrier()  # process 0 has opened the workdir
+        if not (path / "run.json").exists():
+            raise ValueError(
+                f"the files that process 0 writes to {path} do not exist for process "
+                f"{jax.process_index()}: name a --workdir on a disk that all processes share"
+            )
         run, start, saved = restore_run(path, config, train_step.to_arrays(state), stack)
         state = state.replace(**saved)
         _describe(config, data, devices, state.params)
@@ -254,15 +267,49 @@ def train_and_evaluate(
             batches,
             lambda state, _: train_step.to_arrays(state),
         ).values()
-    if not main_process:
-        return {}
-
-    result = finish(run, data, params, save_images=save_images)
+        if not main_process:
+            return {}
+        result = finish(run, data, params, save_images=save_images)
     _say(
         f"trained {progress.seconds:.0f} s ({time.perf_counter() - began:.0f} s in all), waiting "
         f"for data {100 * progress.share_waited():.1f} % of it; saved {folder}\n"
     )
     return result
+
+
+def read_finished(
+    path: pathlib.Path, config: ml_collections.ConfigDict, start: str, data_dir: str | None
+) -> dict[str, Any] | None:
+    """Returns the result of a finished run, or None if the run is not finished.
+
+    Args:
+      path: the workdir.
+      config: as `configs/default.py`.
+      start: `weights.fingerprint` of the weights that this call would begin from.
+      data_dir: as `datasets.load_all`. The data of a finished run may be absent.
+
+    Raises:
+      ValueError: if the folder belongs to another config, to other data or other initial weights,
+        or if its `weights.safetensors` is damaged.
+    """
+    finished = workdir.read_finished(path, config)
+    if finished is None:
+        return None
+    workdir.check_same_start(path, start)
+    tests = datasets.dataset_names(config.eval.datasets)
+    with contextlib.suppress(FileNotFoundError):
+        training, found = datasets.load_all(
+            config.data.train, tests, data_dir=data_dir, allow_sample=False
+        )
+        assert training is not None
+        workdir.check_same_data(path, origins(training, found))
+    try:
+        weights.load(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}: delete it, and the same command writes it again from the last checkpoint"
+        ) from error
+    return finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,7 +335,10 @@ def restore_run(
     fresh: dict[str, Any],
     stack: contextlib.ExitStack,
 ) -> tuple[OpenRun, int, dict[str, Any]]:
-    """Opens the checkpoints and metrics of a workdir, and restores the newest checkpoint.
+    """Restores the newest good checkpoint of a workdir, and opens its checkpoints and metrics.
+
+    A checkpoint is good if its arrays have the checksum that was saved with them, and if the lines
+    of `metrics.jsonl` before it are whole. A newer one is set aside, and a printed line says why.
 
     Args:
       path: the workdir, which `workdir.open_run` has opened.
@@ -299,14 +349,33 @@ def restore_run(
     Returns:
       The run, the step after which it resumes (0 without a checkpoint), and the arrays after that
       step.
+
+    Raises:
+      ValueError: if there are checkpoints and none is good. Then nothing was changed.
     """
-    manager = checkpoint.open_manager(path / "checkpoints", keep=config.train.keep_checkpoints)
-    restored = checkpoint.restore_latest(manager, parallel.to_global(fresh))
-    start, arrays = (restored[0], parallel.to_local(restored[1])) if restored else (0, fresh)
-    metrics = workdir.MetricWriter(path, start, writes=parallel.is_main_process())
+    folder, main_process = path / "checkpoints", parallel.is_main_process()
+    found = checkpoint.restore(
+        folder,
+        parallel.to_global(fresh),
+        lambda step, notes: workdir.check_lines(path, step, notes.get("metrics")),
+    )
+    if parallel.max_over_processes(found.step) > found.step:
+        raise ValueError(
+            f"process {jax.process_index()} finds another newest checkpoint in {folder} than the "
+            "others: name a --workdir on a disk that all processes share"
+        )
+    for step, reason in found.passed_over.items():
+        kept = checkpoint.set_aside(folder, step).name if main_process else ""
+        _say(f"checkpoint {step} was passed over, and is {kept} now: {reason}")
+    if not found.has_checksum:
+        _say(f"checkpoint {found.step} is of an earlier version and has no checksum")
+    parallel.barrier()  # process 0 has set them aside
+    manager = checkpoint.open_manager(folder, keep=config.train.keep_checkpoints)
+    metrics = workdir.MetricWriter(path, found.step, found.notes.get("metrics"), main_process)
     stack.callback(metrics.close)
-    stack.callback(manager.wait_until_finished)
-    return OpenRun(config, path, manager, metrics), start, arrays
+    stack.callback(manager.close)
+    arrays = parallel.to_local(found.state) if found.step else fresh
+    return OpenRun(config, path, manager, metrics), found.step, arrays
 
 
 def create_progress(runs: Sequence[OpenRun], data: RunData) -> Progress:
@@ -399,7 +468,7 @@ def run_loop(
                 for index, run in alive.items():
                     run.metrics.flush()
                     arrays = parallel.to_global(arrays_of(state, index))
-                    checkpoint.save(run.manager, step, arrays)
+                    checkpoint.save(run.manager, step, arrays, {"metrics": run.metrics.mark})
             if stopping:
                 raise Interrupted(signum, step)
     return {index: arrays_of(state, index)["params"] for index in alive}
@@ -434,16 +503,25 @@ def record(
 
 
 def _check_losses(run: OpenRun, step: int, losses: np.ndarray) -> None:
-    """Raises DivergedError for the first bad loss after `step`."""
-    first = run.metrics.first.get("loss", losses[0])
-    bad = ~(losses <= run.config.train.max_loss_ratio * first)  # comparisons with NaN are false
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise DivergedError(
-            f"training diverged at step {step + index + 1}: the loss is {losses[index]:.3g}, "
-            f"and was {first:.3g} at first; lower optimizer.learning_rate "
-            f"(the last good checkpoint is in {run.path / 'checkpoints'})"
-        )
+    """Raises DivergedError for the first step after `step` where the loss is bad."""
+    window = math.ceil(COMPARED_PATCHES / run.config.train.batch_size)
+    early = run.metrics.first_losses[:window]
+    late = collections.deque(run.metrics.last_losses, maxlen=window)
+    for index, loss in enumerate(losses.tolist(), step + 1):
+        late.append(loss)
+        known = len(early) == window
+        now = statistics.fmean(late) if known else loss
+        first = statistics.fmean(early or [loss])
+        limit = run.config.train.max_loss_ratio * max(first, LEAST_LOSS if known else UNSURE_LOSS)
+        if not (math.isfinite(now) and now <= limit):
+            saved = checkpoint.latest_step(run.path / "checkpoints")
+            kept = f"the checkpoint of step {saved} is good" if saved else "no checkpoint was saved"
+            raise DivergedError(
+                f"training diverged at step {index}: the loss is {now:.3g}, and was {first:.3g} at "
+                f"first; lower optimizer.learning_rate ({kept})"
+            )
+        if not known:
+            early.append(loss)
 
 
 def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -> float:

@@ -1,25 +1,31 @@
 """The folder of a run: config, metrics, TensorBoard events, results. A kill does not damage it.
 
-A file is replaced by a rename. `metrics.jsonl` grows by appending. A run that resumes removes its
-lines after the checkpoint, so that no line is doubled or incomplete.
+A file is replaced as a whole (`atomic`). `metrics.jsonl` grows by appending. A checkpoint knows the
+lines that came before it (`Mark`). A run that resumes removes later lines, so that no line is
+doubled or incomplete.
 """
 
+import collections
 import contextlib
 import errno
+import itertools
 import json
+import logging
 import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, TypedDict
 
 import ml_collections
 
-from srcnn_jax import config_fields
+from srcnn_jax import atomic, config_fields, paper
 
 # Fields that do not change what is computed. They may differ when a run resumes.
 NO_IDENTITY = frozenset({"name", "train.log_every", "train.keep_checkpoints"})
+HISTORY = 64  # number of first losses, and of last ones, that `MetricWriter` remembers
 
 
 @contextlib.contextmanager
@@ -36,11 +42,45 @@ def explain_full_disk(folder: str) -> Iterator[None]:
         ) from error
 
 
+def try_lock(path: pathlib.Path) -> IO[str] | None:
+    """Locks a file until it is closed; returns None if another process has locked it.
+
+    The file and its folder are made if they do not exist. A killed process holds no lock. Windows
+    has no locks of this kind, and some shared disks have none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError) as error:
+        logging.warning("%s cannot be locked (%s): start no second process there", path, error)
+    return file
+
+
+def lock(folder: pathlib.Path) -> IO[str]:
+    """Locks a workdir until the file that is returned is closed; makes the folder if necessary.
+
+    Raises:
+      BlockingIOError: if another process trains in the workdir.
+    """
+    file = try_lock(folder / "training.lock")
+    if file is None:
+        raise BlockingIOError(
+            f"another process trains in {folder}: wait until it has ended, or name another "
+            "--workdir"
+        )
+    return file
+
+
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes a JSON file atomically; infinity (the PSNR of equal images) becomes null."""
-    partial = path.with_name(f"{path.name}.partial{os.getpid()}")
-    partial.write_text(json.dumps(_without_infinity(content), indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    text = json.dumps(_without_infinity(content), indent=1, allow_nan=False) + "\n"
+    atomic.write(path, text.encode())
 
 
 def _without_infinity(content: Any) -> Any:
@@ -51,32 +91,80 @@ def _without_infinity(content: Any) -> Any:
     return None if isinstance(content, float) and math.isinf(content) else content
 
 
-def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file; returns None if it does not exist.
+def read_json(path: pathlib.Path, needs: Sequence[str] = ()) -> Any:
+    """Reads a JSON file that holds an object; returns None if the file does not exist.
+
+    Args:
+      path: the file.
+      needs: names that the object must have, each with an object of its own.
 
     Raises:
-      ValueError: if the file is damaged.
+      ValueError: if the file is damaged, or holds something else.
     """
-    return _parse(path.read_bytes(), path) if path.exists() else None
+    if not path.exists():
+        return None
+    with _as_damage(path):
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {_brief(content)} and no object")
+        for name in needs:
+            if not isinstance(content.get(name), dict):
+                raise ValueError(f"it has no object {name!r}")
+    return content
+
+
+@contextlib.contextmanager
+def _as_damage(path: pathlib.Path) -> Iterator[None]:
+    """Turns what is raised about the content of a JSON file into a ValueError with the fix."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, LookupError, StopIteration) as error:
+        reason = str(error) if isinstance(error, ValueError) else f"a part is missing: {error!r}"
+        raise ValueError(
+            f"{path} is damaged ({reason}): put a good copy back, or delete this one file and "
+            "start the same command again"
+        ) from error
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Reads `metrics.jsonl`: a dict {'step': n, name: number, ...} for each line.
 
     Raises:
-      ValueError: as `read_json`.
+      FileNotFoundError: if there is no such file.
+      ValueError: if a line is damaged.
     """
     path = folder / "metrics.jsonl"
-    return [_parse(line, path) for line in path.read_bytes().splitlines()]
+    return [_parse_metrics(line, path) for line in path.read_bytes().splitlines()]
 
 
-def _parse(text: bytes, path: pathlib.Path) -> Any:
+def parse_metrics(line: str | bytes) -> dict[str, Any]:
+    """Reads a line of `metrics.jsonl`, where null stands for infinity.
+
+    Raises:
+      ValueError: if it is not {"step": n, name: number, ...}.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict) or type(values.get("step")) is not int:
+        raise ValueError(f"{_brief(values)} is no line with a step")
+    values = {name: math.inf if value is None else value for name, value in values.items()}
+    for name, value in values.items():
+        if type(value) not in (int, float):
+            raise ValueError(f"its {name} is {_brief(value)} and no number")
+    return values
+
+
+def _parse_metrics(line: bytes, path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(text)
-    except ValueError as error:  # not JSON, or not text
+        return parse_metrics(line)
+    except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}): put a good copy back, or delete its folder and run again"
         ) from error
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def read_finished(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Any:
@@ -88,8 +176,11 @@ def read_finished(folder: pathlib.Path, config: ml_collections.ConfigDict) -> An
     Raises:
       ValueError: as `check_same_config` and `read_json`.
     """
-    result = read_json(folder / "eval.json")
-    finished = bool(result) and (folder / "weights.safetensors").exists()
+    result = read_json(folder / "eval.json", ["datasets"])
+    if result is not None:
+        with _as_damage(folder / "eval.json"):
+            paper.format_table(result)
+    finished = result is not None and (folder / "weights.safetensors").exists()
     check_same_config(folder, config, finished)
     return result if finished else None
 
@@ -124,9 +215,10 @@ def check_same_config(
         if old.get(key) != new.get(key)
     ]
     if differing:
+        more = [f"and {len(differing) - 8} more"] if len(differing) > 8 else []
         raise ValueError(
-            f"{folder} is the workdir of another config, which differs in {', '.join(differing)}: "
-            "name another --workdir, or delete it"
+            f"{folder} is the workdir of another config, which differs in "
+            f"{', '.join(differing[:8] + more)}: name another --workdir, or delete it"
         )
 
 
@@ -154,20 +246,53 @@ def open_run(
       OSError: if the folder cannot be written.
     """
     check_same_config(folder, config)
-    before = read_json(folder / "run.json")
-    if before is not None:
-        for name in sorted(data.keys() | before["data"].keys()):
-            old, new = before["data"].get(name), data.get(name)
-            if old is None or new is None or old[1] != new[1]:
-                raise ValueError(
-                    f"{folder} was begun on other data: {name} {old} there, {new} now; "
-                    "name another --workdir, or delete it"
-                )
-        check_same_start(folder, start)
-        return
+    check_same_data(folder, data)
+    check_same_start(folder, start)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
-    write_json(folder / "run.json", {**notes, "start": start, "data": data})
+    atomic.clean(folder)
+    if not (folder / "config.json").exists():
+        write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
+    if not (folder / "run.json").exists():
+        write_json(folder / "run.json", {**notes, "start": start, "data": data})
+
+
+def _read_run(folder: pathlib.Path) -> dict[str, Any]:
+    """The content of `run.json`; {} if there is none."""
+    path = folder / "run.json"
+    content = read_json(path, ["data"]) or {}
+    with _as_damage(path):
+        for source, fingerprint in content.get("data", {}).values():
+            _ = source + fingerprint  # two strings
+    return content
+
+
+def check_same_data(folder: pathlib.Path, data: Mapping[str, Sequence[str]]) -> None:
+    """Raises ValueError, with the names, if the run in the folder was begun on other data.
+
+    Args:
+      folder: the workdir. It may be new.
+      data: as `open_run`.
+    """
+    before = _read_run(folder).get("data", data)
+    changes = [
+        f"{name} was {_origin(before.get(name))}, and is {_origin(data.get(name))} now"
+        for name in sorted(data.keys() | before.keys())
+        if _fingerprint(before.get(name)) != _fingerprint(data.get(name))
+    ]
+    if changes:
+        raise ValueError(
+            f"{folder} was begun on other data: {'; '.join(changes)}: give it the data of its "
+            "beginning (SRCNN_DATA_DIR, --data_dir), name another --workdir, or delete it"
+        )
+
+
+def _fingerprint(origin: Sequence[str] | None) -> str:
+    return origin[1] if origin else ""
+
+
+def _origin(origin: Sequence[str] | None) -> str:
+    """What a data set is for a message: its source, and the beginning of its fingerprint."""
+    return f"{origin[0]} ({origin[1][:8]})" if origin else "not used"
 
 
 def check_same_start(folder: pathlib.Path, start: str) -> None:
@@ -177,7 +302,7 @@ def check_same_start(folder: pathlib.Path, start: str) -> None:
       folder: the workdir. It may be new, or of a version that did not record the weights.
       start: `weights.fingerprint` of the weights that a run begins from; '' for random ones.
     """
-    before = (read_json(folder / "run.json") or {}).get("start", start)
+    before = _read_run(folder).get("start", start)
     if before != start:
         began, fix = ("other weights" if start else "given weights"), "name those by --weights"
         if not before:
@@ -187,61 +312,142 @@ def check_same_start(folder: pathlib.Path, start: str) -> None:
         )
 
 
+class Mark(TypedDict):
+    """What a checkpoint knows of `metrics.jsonl`: number and crc32 of the lines before it."""
+
+    lines: int
+    crc32: int
+
+
+def check_lines(folder: pathlib.Path, step: int, mark: Mark | None) -> None:
+    """Raises ValueError, with what is wrong, unless the lines before a checkpoint are as they were.
+
+    Args:
+      folder: the workdir.
+      step: number of updates before the checkpoint.
+      mark: what `MetricWriter.mark` returned before the checkpoint was saved; None if an earlier
+        version saved it. Then the file only has to be there.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        raise ValueError(f"{path} is not there")
+    if mark is None:
+        return
+    with path.open("rb") as file:
+        lines, crc32 = 0, 0
+        for line in itertools.islice(file, mark["lines"]):
+            lines, crc32 = lines + 1, zlib.crc32(line, crc32)
+    if (lines, crc32) != (mark["lines"], mark["crc32"]):
+        raise ValueError(f"{path} {_explain_lines(path, step)}")
+
+
+def _explain_lines(path: pathlib.Path, step: int) -> str:
+    """What is wrong with the lines up to a step: every update should have one with its loss."""
+    found: collections.Counter[int] = collections.Counter()
+    damaged = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                values = parse_metrics(line)
+                found[values["step"]] += "loss" in values
+            except ValueError:
+                damaged += 1
+    missing = [each for each in range(1, step + 1) if not found[each]]
+    doubled = sorted(each for each, count in found.items() if count > 1 and each <= step)
+    faults = [
+        *([f"lacks {_steps(missing)}"] if missing else []),
+        *([f"has more than one line of {_steps(doubled)}"] if doubled else []),
+        *([f"has {damaged} damaged line{'s' * (damaged > 1)}"] if damaged else []),
+    ]
+    return " and ".join(faults) or f"has other lines before step {step} than were written"
+
+
+def _steps(steps: Iterable[int]) -> str:
+    """'step 3', or 'the steps 3 to 5, 9': at most four ranges."""
+    ranges = [
+        [step for _, step in group]
+        for _, group in itertools.groupby(enumerate(steps), lambda pair: pair[1] - pair[0])
+    ]
+    words = [f"{each[0]} to {each[-1]}" if len(each) > 1 else str(each[0]) for each in ranges]
+    one = len(words) == 1 and " " not in words[0]
+    return ("step " if one else "the steps ") + ", ".join(words[:4] + ["..."] * (len(words) > 4))
+
+
 class MetricWriter:
     """Appends the metrics of steps to `metrics.jsonl`, and some of them to TensorBoard events.
 
-    Each line is {'step': n, name: number, ...}, measured after n updates.
+    Each line is {'step': n, name: number, ...}, measured after n updates. Infinity is written as
+    null, and a value that is not a number is left out.
 
     Attributes:
-      first, last, largest: the first, the last and the largest value so far, by name.
+      last, largest: the last and the largest value so far, by name.
+      first_losses, last_losses: the first and the last `HISTORY` losses.
+      mark: what a checkpoint has to know of the lines so far.
     """
 
-    def __init__(self, folder: pathlib.Path, step: int, writes: bool = True):
+    def __init__(
+        self, folder: pathlib.Path, step: int, mark: Mark | None = None, writes: bool = True
+    ):
         """Opens the metrics of a run that resumes after `step`; later lines are removed.
 
         Args:
           folder: the workdir.
           step: number of updates that were made before; 0 starts an empty file.
-          writes: False for all processes except the first. They write no file, but they know
-            `first`, `last` and `largest`.
+          mark: as `check_lines`, which has found the lines whole. None keeps the lines up to
+            `step`.
+          writes: False for all processes except the first. They write no file, but they know what
+            was measured.
 
         Raises:
           ValueError: if a line cannot be read.
         """
-        self.first: dict[str, float] = {}
         self.last: dict[str, float] = {}
         self.largest: dict[str, float] = {}
-        self._file: IO[str] | None = None
+        self.first_losses: list[float] = []
+        self.last_losses: collections.deque[float] = collections.deque(maxlen=HISTORY)
+        self.mark: Mark = {"lines": 0, "crc32": 0}
+        self._file: IO[bytes] | None = None
         path, partial = folder / "metrics.jsonl", folder / "metrics.jsonl.partial"
         if writes:
             from tensorboard.summary import Writer
 
             shutil.rmtree(folder / "tensorboard", ignore_errors=True)
             self._events = Writer(str(folder / "tensorboard"))
-            self._file = partial.open("w")
+            self._file = partial.open("wb")
         if step > 0 and path.exists():
             with path.open("rb") as old:
                 # After a kill the last line may be incomplete. It is never a line before the
                 # checkpoint, because `flush` comes before every checkpoint.
-                for text in filter(lambda text: text.endswith(b"\n"), old):
-                    line = _parse(text, path)
+                whole = filter(lambda text: text.endswith(b"\n"), old)
+                for text in itertools.islice(whole, mark["lines"] if mark else None):
+                    line = _parse_metrics(text, path)
                     if line["step"] <= step:
                         self.write(**line)
         if self._file is not None:
             self.flush()
             self._file.close()
-            partial.replace(path)
-            self._file = path.open("a")
+            atomic.replace(partial, path)
+            self._file = path.open("ab")
 
     def write(self, step: int, **values: float) -> None:
         """Writes a line; also to TensorBoard, unless it holds only a loss."""
+        values = {name: value for name, value in values.items() if value > -math.inf}  # no NaN
         for name, value in values.items():
-            self.first.setdefault(name, value)
             self.last[name] = value
             self.largest[name] = max(value, self.largest.get(name, value))
+        if "loss" in values:
+            if len(self.first_losses) < HISTORY:
+                self.first_losses.append(values["loss"])
+            self.last_losses.append(values["loss"])
         if self._file is None:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        text = json.dumps(_without_infinity({"step": step, **values}), allow_nan=False) + "\n"
+        line = text.encode()
+        self._file.write(line)
+        self.mark = {
+            "lines": self.mark["lines"] + 1,
+            "crc32": zlib.crc32(line, self.mark["crc32"]),
+        }
         if values.keys() != {"loss"}:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step=step)

@@ -1,8 +1,12 @@
 """Whole runs: smoke, resume, devices, divergence, workdirs."""
 
 import contextlib
+import dataclasses
 import json
+import math
 import pathlib
+import re
+import shutil
 import signal
 
 import numpy as np
@@ -16,6 +20,7 @@ from srcnn_jax import (
     train,
     train_step,
     weights,
+    workdir,
 )
 from srcnn_jax.architecture import Architecture
 
@@ -90,6 +95,146 @@ def test_ten_steps_are_five_and_five(tiny_config, tmp_path, monkeypatch):
         np.testing.assert_array_equal(a["bias"], b["bias"])
 
 
+@pytest.fixture
+def stopped(tiny_config, tmp_path, monkeypatch):
+    """A function that trains until a stop after the steps 2 and 4, and the bytes of a whole run."""
+    tiny_config.train.update(steps_per_dispatch=1, checkpoint_every=2, steps=6, eval_every=2)
+    whole = tmp_path / "whole"
+    train.train_and_evaluate(tiny_config, str(whole))
+
+    def stop(folder):
+        shutil.copytree(whole, folder)
+        for name in ("eval.json", "weights.safetensors"):
+            (folder / name).unlink()
+        return folder
+
+    return stop, whole
+
+
+def check_same(folder, whole):
+    assert timeless(folder) == timeless(whole)
+    for name in ("eval.json", "weights.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny_config, tmp_path, stopped, capsys):
+    stop, whole = stopped
+    parts = stop(tmp_path / "parts")
+    (parts / "checkpoints/6/default/_METADATA").write_text("")
+    train.train_and_evaluate(tiny_config, str(parts))
+    said = capsys.readouterr().out
+    assert "checkpoint 6 was passed over, and is 6.passed_over1 now: " in said
+    assert "resumed after step 4" in said
+    names = {path.name for path in (parts / "checkpoints").iterdir()}
+    assert names == {"4", "6", "6.passed_over1"}
+    check_same(parts, whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[:-3], r"lacks the steps 5 to 6"),
+        (lambda lines: [*lines[:-3], b"{}\n", *lines[-2:]], r"damaged line"),
+        (lambda lines: [*lines[:-2], *lines[-3:]], r"more than one line of step 5"),
+    ],
+)
+def test_the_checkpoint_before_a_lost_line_is_used(
+    tiny_config, tmp_path, stopped, capsys, change, words
+):
+    stop, whole = stopped
+    parts = stop(tmp_path / "parts")
+    path = parts / "metrics.jsonl"
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    train.train_and_evaluate(tiny_config, str(parts))
+    said = capsys.readouterr().out
+    assert re.search(rf"checkpoint 6 was passed over, .*metrics\.jsonl .*{words}", said)
+    check_same(parts, whole)
+
+
+def test_metrics_that_no_checkpoint_agrees_with_are_one_line(tiny_config, tmp_path, stopped):
+    stop, _ = stopped
+    parts = stop(tmp_path / "parts")
+    path = parts / "metrics.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    before = {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()}
+    with pytest.raises(
+        ValueError, match=r"6: .*metrics\.jsonl lacks the steps 2 to 6; 4: .*2 to 4"
+    ):
+        train.train_and_evaluate(tiny_config, str(parts))
+    assert {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_of_an_earlier_version_resumes(tiny_config, tmp_path, stopped, capsys):
+    stop, whole = stopped
+    parts = stop(tmp_path / "parts")
+    for path in parts.glob("checkpoints/*/_CHECKPOINT_METADATA"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "custom_metadata": {}}))
+    (parts / "training.lock").unlink()
+    train.train_and_evaluate(tiny_config, str(parts))
+    said = capsys.readouterr().out
+    assert "checkpoint 6 is of an earlier version and has no checksum" in said
+    assert "resumed after step 6" in said
+    check_same(parts, whole)
+
+
+def test_a_finished_run_whose_weights_are_damaged(tiny_config, tmp_path, stopped):
+    _, whole = stopped
+    path = whole / "weights.safetensors"
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    words = "not a usable weight file: .*: delete it, and the same command writes it again"
+    with pytest.raises(ValueError, match=words):
+        train.train_and_evaluate(tiny_config, str(whole))
+    path.unlink()
+    train.train_and_evaluate(tiny_config, str(whole))
+    assert path.read_bytes() == good
+
+
+def test_a_second_process_touches_nothing(tiny_config, tmp_path, stopped):
+    stop, _ = stopped
+    parts = stop(tmp_path / "parts")
+    (parts / "config.json.partial4711").touch()  # of the process that trains
+    with workdir.lock(parts):
+        before = {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()}
+        with pytest.raises(BlockingIOError, match="another process trains in"):
+            train.train_and_evaluate(tiny_config, str(parts))
+        assert {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_of_other_data_is_not_shown(tiny_config, tmp_path):
+    folder = tmp_path / "photographs"
+    shutil.copytree(tiny_config.data.train, folder)
+    tiny_config.data.train = str(folder)
+    result = train.train_and_evaluate(tiny_config, str(tmp_path / "run"))
+    (folder / "cat3.png").rename(tmp_path / "cat3.png")
+    with pytest.raises(ValueError, match=r"was begun on other data: .*photographs was folder"):
+        train.train_and_evaluate(tiny_config, str(tmp_path / "run"))
+    shutil.rmtree(folder)  # absent, and not other
+    assert train.train_and_evaluate(tiny_config, str(tmp_path / "run")) == result
+
+
+def test_a_run_on_the_sample_is_not_shown_as_one_on_the_data(tiny_config, tmp_path, monkeypatch):
+    result = {"scale": 3, "datasets": {}}
+    photographs = datasets.load("sample", split="train")
+    workdir.open_run(tmp_path, tiny_config, train.origins(photographs, []), "", {})
+    workdir.write_json(tmp_path / "eval.json", result)
+    shutil.copy(weights.pretrained.choose(3).file, tmp_path / "weights.safetensors")
+
+    def load_all(*_, **__):
+        raise datasets.DatasetNotFoundError("'t91' cannot be found")
+
+    monkeypatch.setattr(datasets, "load_all", load_all)
+    assert train.read_finished(tmp_path, tiny_config, "", None) == result
+    t91 = dataclasses.replace(photographs, name="t91", source="folder a", fingerprint="ab" * 32)
+    monkeypatch.setattr(datasets, "load_all", lambda *_, **__: (t91, []))
+    words = (
+        r"sample was .*, and is not used now; t91 was not used, and is folder a \(abababab\) now"
+    )
+    with pytest.raises(ValueError, match=words):
+        train.read_finished(tmp_path, tiny_config, "", None)
+
+
 def losses_and_layers(config, folder):
     train.train_and_evaluate(config, str(folder))
     return [line["loss"] for line in lines(folder) if "loss" in line], weights.load(folder).layers
@@ -132,10 +277,72 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny_config, tmp_pa
         precondition=False, learning_rate=1e3, schedule="constant", warmup_steps=0
     )
     tiny_config.train.update(steps_per_dispatch=1, checkpoint_every=1)
-    with pytest.raises(train.DivergedError, match="diverged at step 2"):
+    words = r"diverged at step 2: .* \(the checkpoint of step 1 is good\)"
+    with pytest.raises(train.DivergedError, match=words):
         train.train_and_evaluate(tiny_config, str(tmp_path))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
     assert not (tmp_path / "eval.json").exists()
+    tiny_config.train.update(steps_per_dispatch=5, checkpoint_every=5)
+    with pytest.raises(train.DivergedError, match=r"\(no checkpoint was saved\)"):
+        train.train_and_evaluate(tiny_config, str(tmp_path / "other"))
+
+
+def open_run(config, folder) -> train.OpenRun:
+    return train.OpenRun(config, folder, None, workdir.MetricWriter(folder, 0, writes=False))
+
+
+def record(run, losses) -> None:
+    """As `train.record`, a step at a time."""
+    for step, loss in enumerate(losses):
+        train.record(run, step, np.array([loss], np.float64), 0.1, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16, 64, 256])
+def test_losses_of_few_patches_differ_without_divergence(tiny_config, tmp_path, batch_size):
+    """A patch of sky, then hair: a thousand times the loss."""
+    tiny_config.train.batch_size = batch_size
+    patches = 10 ** np.random.default_rng(0).uniform(-5, -1.5, size=(300, batch_size))
+    patches[0] = 1e-5 if batch_size < 64 else patches[0]
+    record(open_run(tiny_config, tmp_path), patches.mean(1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 64])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e3])
+@pytest.mark.parametrize("step", [2, 100])
+def test_a_bad_loss_is_seen_at_once(tiny_config, tmp_path, batch_size, bad, step):
+    tiny_config.train.batch_size = batch_size
+    with pytest.raises(train.DivergedError, match=f"diverged at step {step}: "):
+        record(open_run(tiny_config, tmp_path), [*[1e-3] * (step - 1), bad])
+
+
+def test_a_first_loss_that_is_not_finite_is_bad(tiny_config, tmp_path):
+    for bad in (math.nan, math.inf):
+        with pytest.raises(train.DivergedError, match="diverged at step 1: "):
+            record(open_run(tiny_config, tmp_path), [bad])
+
+
+def test_a_network_that_got_stuck_has_diverged(tiny_config, tmp_path):
+    tiny_config.train.batch_size = 1
+    losses = 10 ** np.random.default_rng(0).uniform(-5, -2, size=400)
+    losses[200:] = 0.05
+    with pytest.raises(train.DivergedError, match=r"diverged at step 2\d\d: "):
+        record(open_run(tiny_config, tmp_path), losses)
+
+
+def test_black_images_do_not_diverge(tiny_config, tmp_path):
+    record(open_run(tiny_config, tmp_path), [0.0, 1e-9, 5.8e-6, 5.8e-6, 9e-5, 1e-4])
+
+
+def test_divergence_is_the_same_after_a_stop(tiny_config, tmp_path):
+    """What the losses are compared with comes back from metrics.jsonl."""
+    tiny_config.train.batch_size = 16
+    run = train.OpenRun(tiny_config, tmp_path, None, workdir.MetricWriter(tmp_path, 0))
+    record(run, [0.01, 0.02, 0.03, 0.04, 0.05, 0.06])
+    run.metrics.close()
+    resumed = workdir.MetricWriter(tmp_path, 6, run.metrics.mark)
+    assert resumed.first_losses == run.metrics.first_losses
+    assert resumed.last_losses == run.metrics.last_losses
+    resumed.close()
 
 
 def test_another_config_in_the_same_workdir(tiny_config, tmp_path):
@@ -148,8 +355,6 @@ def test_another_config_in_the_same_workdir(tiny_config, tmp_path):
 
 
 def test_a_run_does_not_go_on_with_other_data(tiny_config, tmp_path, monkeypatch):
-    import shutil
-
     folder = tmp_path / "photographs"
     shutil.copytree(tiny_config.data.train, folder)
     tiny_config.data.train = str(folder)

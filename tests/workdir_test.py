@@ -23,7 +23,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
         file.write('{"step": 5, "lo')  # torn by a kill
 
     resumed = workdir.MetricWriter(tmp_path, 3)
-    assert resumed.first == {"loss": 1.0}
+    assert resumed.first_losses == list(resumed.last_losses) == [1.0, 1 / 2, 1 / 3]
     assert resumed.largest == {"loss": 1.0}
     resumed.write(4, loss=0.5)
     resumed.close()
@@ -35,10 +35,10 @@ def test_metrics_of_other_processes_are_counted_but_not_written(tmp_path):
     metrics = workdir.MetricWriter(tmp_path, 0, writes=False)
     metrics.write(1, loss=2.0)
     metrics.close()
-    assert metrics.first == {"loss": 2.0}
+    assert metrics.first_losses == [2.0]
     assert not list(tmp_path.iterdir())
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 4.0}\n{"step": 2, "lo')
-    assert workdir.MetricWriter(tmp_path, 1, writes=False).first == {"loss": 4.0}
+    assert workdir.MetricWriter(tmp_path, 1, writes=False).last == {"loss": 4.0}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
@@ -59,11 +59,43 @@ def test_another_config_is_an_error_that_names_the_fields(tmp_path):
         workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
 
 
-def test_other_data_is_an_error(tmp_path):
+def test_other_data_is_an_error_that_names_it(tmp_path):
     config = default.get_config("x3")
-    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
-    with pytest.raises(ValueError, match="begun on other data: t91"):
-        workdir.open_run(tmp_path, config, {"t91": ("here", "abd")}, "", {})
+    a, b = 32 * "ab", 32 * "cd"
+    workdir.open_run(tmp_path, config, {"t91": ("folder a", a), "set5": ("here", a)}, "", {})
+    words = r"t91 was folder a \(abababab\), and is folder b \(cdcdcdcd\) now: give it the data"
+    with pytest.raises(ValueError, match=words) as error:
+        workdir.open_run(tmp_path, config, {"t91": ("folder b", b), "set5": ("now", a)}, "", {})
+    assert "set5" not in str(error.value)  # the same images, from another place
+    words = r"sample was not used, and is photographs .*; set5 was .*, and is not used now; t91 was"
+    with pytest.raises(ValueError, match=words):
+        workdir.open_run(tmp_path, config, {"sample": ("photographs", a)}, "", {})
+
+
+def test_only_one_process_trains_in_a_workdir(tmp_path):
+    folder = tmp_path / "new"
+    with workdir.lock(folder):
+        with pytest.raises(BlockingIOError, match=r"^another process trains in .*new: wait until"):
+            workdir.lock(folder)
+        assert [path.name for path in folder.iterdir()] == ["training.lock"]
+    workdir.lock(folder).close()
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    (tmp_path / "config.json.partial4711").write_text("{")
+    (tmp_path / "metrics.jsonl.partial").write_text("{")
+    workdir.open_run(tmp_path, default.get_config("x3"), {}, "", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "run.json"]
+
+
+def test_one_file_that_was_deleted_is_written_again(tmp_path):
+    config = default.get_config("x3")
+    for name in ("config.json", "run.json"):
+        workdir.open_run(tmp_path, config, {}, "", {})
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        workdir.open_run(tmp_path, config, {}, "", {})
+        assert (tmp_path / name).read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -97,14 +129,118 @@ def test_json_is_there_whole_or_not_at_all(tmp_path):
     assert workdir.read_json(tmp_path / "none.json") is None
 
 
-@pytest.mark.parametrize("content", [b'{"step": 1', b"\xff\xfe", b""])
+@pytest.mark.parametrize("content", [b'{"step": 1', b"\xff\xfe", b"", b"[1]", b"5", b"null"])
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "eval.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"eval\.json is damaged .* put a good copy back"):
+    with pytest.raises(ValueError, match=r"eval\.json is damaged .* delete this one file") as error:
         workdir.read_json(tmp_path / "eval.json")
+    assert "\n" not in str(error.value)
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 0, "psnr": 30.5}\n' + content + b"\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged"):
         workdir.read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[]"),
+        ("run.json", "{}"),
+        ("run.json", '{"data": 5}'),
+        ("run.json", '{"data": {"t91": 5}}'),
+        ("run.json", '{"data": {"t91": ["here"]}}'),
+        ("eval.json", "{}"),
+        ("eval.json", "[1]"),
+        ("eval.json", '{"datasets": {"set5": {}}}'),
+        ("eval.json", '{"scale": 3, "datasets": {"set5": {"images": 5}}}'),
+    ],
+)
+def test_json_of_another_shape_is_one_line(tmp_path, name, content):
+    config = default.get_config("x3")
+    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name} is damaged .* or delete this one file"):  # noqa: PT012
+        workdir.read_finished(tmp_path, config)
+        workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
+    (tmp_path / name).unlink()
+    assert workdir.read_finished(tmp_path, config) is None
+    workdir.open_run(tmp_path, config, {"t91": ("here", "abc")}, "", {})
+
+
+@pytest.mark.parametrize(
+    "line", [b"5", b"{}", b'{"step": "1"}', b'{"step": true}', b'{"step": 1, "loss": "a"}', b"{"]
+)
+def test_a_line_of_another_shape_is_damaged(line):
+    with pytest.raises(ValueError, match=r"is no line|no number|Expecting"):
+        workdir.parse_metrics(line)
+
+
+def test_infinity_is_null_and_comes_back(tmp_path):
+    metrics = workdir.MetricWriter(tmp_path, 0)
+    metrics.write(1, loss=0.5)
+    metrics.write(1, psnr=float("inf"), psnr_valid=float("nan"))
+    metrics.close()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text == '{"step": 1, "loss": 0.5}\n{"step": 1, "psnr": null}\n'
+    assert workdir.read_metrics(tmp_path)[1] == {"step": 1, "psnr": float("inf")}
+    resumed = workdir.MetricWriter(tmp_path, 1, metrics.mark)
+    assert resumed.largest["psnr"] == resumed.last["psnr"] == float("inf")
+    resumed.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == text
+    assert resumed.mark == metrics.mark
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """Metrics of 6 steps, with an evaluation after 3, and the marks of each step."""
+    metrics, marks = workdir.MetricWriter(tmp_path, 0), {}
+    for step in range(1, 7):
+        metrics.write(step, loss=1.0 / step)
+        if step == 3:
+            metrics.write(step, psnr=30.0)
+        marks[step] = metrics.mark
+    metrics.close()
+    return tmp_path, marks
+
+
+def test_lines_after_a_checkpoint_may_be_anything(marked):
+    folder, marks = marked
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "loss": 9}\n5\n{"step": 7, "lo')
+    for step, mark in marks.items():
+        workdir.check_lines(folder, step, mark)
+    workdir.MetricWriter(folder, 4, marks[4]).close()
+    assert [line["step"] for line in lines(folder)] == [1, 2, 3, 3, 4]
+    workdir.check_lines(folder, 3, marks[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[:3], "lacks the steps 4 to 6"),
+        (lambda lines: lines[:1] + lines[2:4] + lines[5:], "lacks the steps 2, 4"),
+        (lambda lines: [*lines[:4], *lines[5:]], "lacks step 4"),
+        (lambda lines: lines[:3] + lines[4:], "has other lines before step 6"),
+        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "has more than one line of step 2"),
+        (lambda lines: [*lines[:4], b"5\n", *lines[5:]], "lacks step 4 and has 1 damaged line"),
+        (lambda lines: [*lines[:-1], lines[-1][:-9]], "lacks step 6 and has 1 damaged line"),
+        (lambda lines: [lines[0].replace(b"1.0", b"1.5"), *lines[1:]], "has other lines"),
+        (lambda lines: [], "lacks the steps 1 to 6"),
+    ],
+)
+def test_lines_before_a_checkpoint_are_as_they_were(marked, change, words):
+    folder, marks = marked
+    path = folder / "metrics.jsonl"
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(ValueError, match=rf"metrics\.jsonl {words}"):
+        workdir.check_lines(folder, 6, marks[6])
+
+
+def test_metrics_that_are_lost_are_named(marked):
+    folder, marks = marked
+    (folder / "metrics.jsonl").unlink()
+    for mark in (marks[6], None):
+        with pytest.raises(ValueError, match=r"metrics\.jsonl is not there"):
+            workdir.check_lines(folder, 6, mark)
 
 
 def test_metrics_are_read_as_they_were_written(tmp_path):
@@ -153,9 +289,9 @@ def test_runs_of_an_earlier_version(tmp_path):
         ValueError, match=r"begun by an earlier version, whose .*data\.copies.*: its"
     ):
         workdir.read_finished(tmp_path, config)
-    (tmp_path / "eval.json").write_text('{"scale": 3}')
+    (tmp_path / "eval.json").write_text('{"scale": 3, "datasets": {}}')
     (tmp_path / "weights.safetensors").touch()
-    assert workdir.read_finished(tmp_path, config) == {"scale": 3}
+    assert workdir.read_finished(tmp_path, config) == {"scale": 3, "datasets": {}}
     config.model.features = (32, 16)
     with pytest.raises(ValueError, match=r"another config, which differs in model\.features"):
         workdir.read_finished(tmp_path, config)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
@@ -20,7 +19,7 @@ from experiments.paper import study as paper_study
 from experiments.sweep import trials
 from experiments.sweep.file import Sweep, resolve, set_fields, trial_name
 from srcnn_jax.architecture import create_architecture
-from srcnn_jax.workdir import check_same_config
+from srcnn_jax.workdir import check_same_config, parse_metrics
 
 
 class TrialError(Exception):
@@ -113,7 +112,7 @@ def _read_psnr(path: pathlib.Path) -> Iterator[tuple[int, float]]:
     if path.exists():
         for line in path.read_text().splitlines(keepends=True):
             if '"psnr"' in line and line.endswith("\n"):
-                values = json.loads(line)
+                values = parse_metrics(line)
                 yield values["step"], values["psnr"]
 
 

@@ -224,14 +224,15 @@ def lost_process_as_error() -> Iterator[None]:
 
 
 def exit_process(code: int) -> None:
-    """Ends this process because of an error.
+    """Ends this process at once because of an error.
 
-    One of several processes ends at once, without JAX's shutdown. The others may wait for it in a
-    collective, and the shutdown would wait for the others. When it ends, its connections close, and
-    the others notice that.
+    Threads of a save that failed may wait for each other, and an exit would wait for them. One of
+    several processes ends without JAX's shutdown, too. The others may wait for it in a collective,
+    and the shutdown would wait for the others. When it ends, its connections close, and the others
+    notice that.
     """
-    if not jax.distributed.is_initialized():
-        sys.exit(code)
     sys.stdout.flush()
-    _end_filter(os.open(os.devnull, os.O_WRONLY))  # JAX's last messages say nothing new
+    sys.stderr.flush()
+    if jax.distributed.is_initialized():
+        _end_filter(os.open(os.devnull, os.O_WRONLY))  # JAX's last messages say nothing new
     os._exit(code)

@@ -137,6 +137,7 @@ def train_and_evaluate(
     with contextlib.ExitStack() as stack_of_files:
         runs, arrays, starts = [], [], set()
         for trial in trials:
+            stack_of_files.enter_context(workdir.lock(trial.folder.absolute()))
             about = {**notes, "devices": [str(device)], "trained_at_once": len(trials)}
             workdir.open_run(trial.folder, trial.config, data.origins(), "", about)
             fresh = to_arrays(create_train_state(trial.config))
@@ -146,6 +147,11 @@ def train_and_evaluate(
             runs.append(run)
             arrays.append(restored)
             starts.add(start)
+        if len(starts) > 1:
+            raise ValueError(
+                "a checkpoint was passed over, so that the networks are at different steps: start "
+                "the same command again, which takes others together"
+            )
         (start,) = starts
         steps = range(start, config.train.steps)
         configs = [run.config for run in runs]
@@ -160,8 +166,8 @@ def train_and_evaluate(
             batches,
             one_of,
         )
-    for index, found in params.items():
-        train.finish(runs[index], data, found)
+        for index, found in params.items():
+            train.finish(runs[index], data, found)
 
 
 def take(left: list[TrialRun], most: int, locks: contextlib.ExitStack) -> list[TrialRun]:
