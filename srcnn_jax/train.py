@@ -219,6 +219,7 @@ def train_and_evaluate(
 
     Raises:
       ValueError, FileNotFoundError, OSError: a mistake that the user can correct, in one line.
+      BlockingIOError: another process trains in the workdir.
       DivergedError: the loss is not finite or far too high. The last checkpoint is good.
       Interrupted: a process received SIGINT or SIGTERM. Everything is saved.
     """
@@ -230,6 +231,9 @@ def train_and_evaluate(
         _say(f"{folder} is finished. Its result:\n")
         return finished
 
+    main_process = parallel.is_main_process()
+    if main_process and (path / workdir.LOCK).exists():
+        workdir.lock(path).close()  # says at once if another process trains there
     data = load_data(config, data_dir=data_dir, allow_sample=allow_sample)
     if save_images:
         evaluate.check_file_names(data.tests, config.scale)
@@ -237,7 +241,6 @@ def train_and_evaluate(
     # TensorFlow is imported in a thread, because that takes as long as the rest of the start.
     threading.Thread(target=runtime.import_tensorflow).start()
     state = train_step.create_train_state(config, initial)
-    main_process = parallel.is_main_process()
     with contextlib.ExitStack() as stack:
         if main_process:
             stack.enter_context(workdir.lock(path))

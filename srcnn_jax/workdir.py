@@ -25,6 +25,7 @@ from srcnn_jax import atomic, config_fields, paper
 
 # Fields that do not change what is computed. They may differ when a run resumes.
 NO_IDENTITY = frozenset({"name", "train.log_every", "train.keep_checkpoints"})
+LOCK = "training.lock"  # name of the file that the process which trains has locked
 HISTORY = 64  # number of first losses, and of last ones, that `MetricWriter` remembers
 
 
@@ -68,7 +69,7 @@ def lock(folder: pathlib.Path) -> IO[str]:
     Raises:
       BlockingIOError: if another process trains in the workdir.
     """
-    file = try_lock(folder / "training.lock")
+    file = try_lock(folder / LOCK)
     if file is None:
         raise BlockingIOError(
             f"another process trains in {folder}: wait until it has ended, or name another "

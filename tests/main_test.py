@@ -258,6 +258,47 @@ def test_signals_save_and_exit(photographs, tmp_path, number):
     assert metrics(tmp_path)[-1]["step"] == saved
 
 
+@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="no /proc")
+@pytest.mark.parametrize("library", ["jaxlib", "tensorflow"])
+def test_ctrl_c_while_modules_load_says_nothing(photographs, tmp_path, library):
+    process = start(*tiny(photographs, 100_000, tmp_path))
+    while library not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (-signal.SIGINT, "")
+
+
+def test_a_second_process_in_a_workdir_is_told_so(photographs, tmp_path):
+    first = start(*tiny(photographs, 100_000, tmp_path))
+    wait_for_step(tmp_path, 4)
+    second = call(*tiny(photographs, 100_000, tmp_path))
+    assert second == (
+        1,
+        "",
+        f"error: another process trains in {tmp_path}: wait until it has ended, or name another "
+        "--workdir\n",
+    )
+    assert first.poll() is None
+    first.terminate()
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGTERM, err
+
+
+def test_an_error_ends_the_process_whatever_its_threads_do():
+    code = (
+        "import threading, time; from srcnn_jax.multihost import launch\n"
+        "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        "print('said', end='')\n"
+        "launch.exit_process(3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said", "")
+
+
 def wait_for_step(workdir, step, seconds=300):
     """Until the run has a checkpoint of that step or a later one."""
     deadline = time.monotonic() + seconds
