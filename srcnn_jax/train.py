@@ -12,7 +12,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -340,8 +340,9 @@ def restore_run(
 ) -> tuple[OpenRun, int, dict[str, Any]]:
     """Restores the newest good checkpoint of a workdir, and opens its checkpoints and metrics.
 
-    A checkpoint is good if its arrays have the checksum that was saved with them, and if the lines
-    of `metrics.jsonl` before it are whole. A newer one is set aside, and a printed line says why.
+    A checkpoint is good if its arrays have the checksum that was saved with them, if the lines of
+    `metrics.jsonl` before it are whole, and if `best.safetensors`, where it is needed, can be read.
+    A newer one is set aside, and a printed line says why.
 
     Args:
       path: the workdir, which `workdir.open_run` has opened.
@@ -357,11 +358,13 @@ def restore_run(
       ValueError: if there are checkpoints and none is good. Then nothing was changed.
     """
     folder, main_process = path / "checkpoints", parallel.is_main_process()
-    found = checkpoint.restore(
-        folder,
-        parallel.to_global(fresh),
-        lambda step, notes: workdir.check_lines(path, step, notes.get("metrics")),
-    )
+
+    def check(step: int, notes: Mapping[str, Any]) -> None:
+        workdir.check_lines(path, step, notes.get("metrics"))
+        if config.train.keep_weights == "best":
+            weights.load(path / "best.safetensors")
+
+    found = checkpoint.restore(folder, parallel.to_global(fresh), check)
     if parallel.max_over_processes(found.step) > found.step:
         raise ValueError(
             f"process {jax.process_index()} finds another newest checkpoint in {folder} than the "

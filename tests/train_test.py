@@ -378,6 +378,10 @@ def test_best_weights_are_kept(tiny_config, tmp_path):
     data = train.load_data(tiny_config)  # of held-out photographs, if they are there
     kept = evaluate.mean_psnr(weights.load(tmp_path), data.validation_images, [3])
     assert kept == pytest.approx([max(psnrs)])
+    (tmp_path / "eval.json").unlink()
+    (tmp_path / "best.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no good checkpoint .*best\.safetensors is not a usable"):
+        train.train_and_evaluate(tiny_config, str(tmp_path))
 
 
 def test_initial_weights_are_part_of_a_run(tiny_config, tmp_path):
