@@ -71,6 +71,8 @@ def save(manager: Manager, step: int, state: Any, notes: Mapping[str, Any]) -> N
     except ValueError as error:
         if os.strerror(errno.ENOSPC) in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        if jax.process_count() > 1:  # it may say that another process was lost
+            raise
         raise OSError(f"{folder / str(step)} cannot be written: {_brief(str(error))}") from error
     if not saved:
         raise RuntimeError(f"Orbax did not save step {step}: {folder} has it already")
@@ -191,11 +193,13 @@ def _call(function: Callable[[], T]) -> T:
     """Calls a function of Orbax, whose errors become one ValueError with one line.
 
     Orbax's threads, and TensorStore in C++, write up to a thousand lines about one full disk or one
-    damaged file. So standard error is held back, and dropped if there is an error.
+    damaged file. So standard error is held back on Linux, and dropped if there is an error. In a
+    job of several processes it is not held back, because JAX writes there that a process was lost,
+    and ends this one at once.
     """
     sys.stderr.flush()
-    linux = hasattr(os, "memfd_create")
-    held = os.memfd_create("stderr") if linux else os.open(os.devnull, os.O_RDWR)
+    holds = jax.process_count() == 1 and hasattr(os, "memfd_create")
+    held = os.memfd_create("stderr") if holds else os.dup(2)
     real = os.dup(2)
     os.dup2(held, 2)
     try:
@@ -205,8 +209,9 @@ def _call(function: Callable[[], T]) -> T:
             reason = _one_line(error)
         else:
             sys.stderr.flush()
-            os.lseek(held, 0, os.SEEK_SET)
-            os.write(real, os.read(held, os.fstat(held).st_size))
+            if holds:
+                os.lseek(held, 0, os.SEEK_SET)
+                os.write(real, os.read(held, os.fstat(held).st_size))
             return result
         time.sleep(LATE_SECONDS)
         gc.collect()  # coroutines that were not waited for say so when they go
