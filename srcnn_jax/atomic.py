@@ -39,7 +39,8 @@ def replace(partial: pathlib.Path, path: pathlib.Path) -> None:
             os.close(folder)
 
 
-def clean(folder: pathlib.Path) -> None:
-    """Removes what killed processes left of `write`. Nobody may be writing in the folder."""
-    for left in folder.glob("*.partial*"):
-        left.unlink(missing_ok=True)
+def clean(path: pathlib.Path) -> None:
+    """Removes what killed processes left of `write`. Nobody may be writing the file."""
+    for left in path.parent.glob(f"{path.name}.partial*"):
+        if left.name.removeprefix(f"{path.name}.partial").isdecimal():
+            left.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from srcnn_jax import atomic, config_fields, paper
 
 # Fields that do not change what is computed. They may differ when a run resumes.
 NO_IDENTITY = frozenset({"name", "train.log_every", "train.keep_checkpoints"})
+REPLACED = ("config.json", "run.json", "eval.json", "weights.safetensors", "best.safetensors")
 LOCK = "training.lock"  # name of the file that the process which trains has locked
 HISTORY = 64  # number of first losses, and of last ones, that `MetricWriter` remembers
 
@@ -250,7 +251,8 @@ def open_run(
     check_same_data(folder, data)
     check_same_start(folder, start)
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.clean(folder)
+    for name in REPLACED:
+        atomic.clean(folder / name)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
     if not (folder / "run.json").exists():
@@ -331,7 +333,7 @@ def check_lines(folder: pathlib.Path, step: int, mark: Mark | None) -> None:
     """
     path = folder / "metrics.jsonl"
     if not path.exists():
-        raise ValueError(f"{path} is not there")
+        raise ValueError(f"{path}, with the steps 1 to {step}, is not there")
     if mark is None:
         return
     with path.open("rb") as file:

@@ -37,8 +37,9 @@ def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     assert calls == ["fsync", "rename", "fsync"]  # the last is of the folder
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    for name in ("a.json", "a.json.partial4711", "metrics.jsonl.partial"):
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    others = {"a.json", "a.json.partial", "b.json.partial4711", "a.json.partial1.part"}
+    for name in (*others, "a.json.partial4711", "a.json.partial12"):
         (tmp_path / name).touch()
-    atomic.clean(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    atomic.clean(tmp_path / "a.json")
+    assert {path.name for path in tmp_path.iterdir()} == others

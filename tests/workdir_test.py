@@ -83,9 +83,11 @@ def test_only_one_process_trains_in_a_workdir(tmp_path):
 
 def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     (tmp_path / "config.json.partial4711").write_text("{")
-    (tmp_path / "metrics.jsonl.partial").write_text("{")
+    (tmp_path / "best.safetensors.partial4711").write_text("")
+    (tmp_path / "film.partial1").write_text("of somebody else")
     workdir.open_run(tmp_path, default.get_config("x3"), {}, "", {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "run.json"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["config.json", "film.partial1", "run.json"]
 
 
 def test_one_file_that_was_deleted_is_written_again(tmp_path):
@@ -239,7 +241,7 @@ def test_metrics_that_are_lost_are_named(marked):
     folder, marks = marked
     (folder / "metrics.jsonl").unlink()
     for mark in (marks[6], None):
-        with pytest.raises(ValueError, match=r"metrics\.jsonl is not there"):
+        with pytest.raises(ValueError, match=r"metrics\.jsonl, with the steps 1 to 6, is not"):
             workdir.check_lines(folder, 6, mark)
 
 
