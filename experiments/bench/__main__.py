@@ -1,6 +1,7 @@
 """How fast it is, beside whatever peers are installed (requirements-bench.txt), interleaved.
 
     python -m experiments.bench train|vmap|predict|pipeline|startup [--rounds=N] [--output=FILE]
+    python -m experiments.bench enlargers [--rounds=N] [--output=FILE]
     python -m experiments.bench train|vmap|predict --gpu
 
 `compare.py` says how the contestants take turns, and what the tables have. With --gpu, ours and
@@ -12,7 +13,7 @@ import argparse
 import json
 
 from experiments import runner
-from experiments.bench import pipeline, predict, startup, train
+from experiments.bench import enlargers, pipeline, predict, startup, train
 from srcnn_jax import paths
 
 BENCHMARKS = {
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "predict": predict.benchmark_prediction,
     "pipeline": pipeline.benchmark_pipeline,
     "startup": startup.benchmark_startup,
+    "enlargers": enlargers.benchmark_enlargers,
 }
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rounds < 2:
         parser.error(f"--rounds is at least 2, for a spread, not {args.rounds}")
-    if args.gpu and args.benchmark in ("pipeline", "startup"):
+    if args.gpu and args.benchmark in ("pipeline", "startup", "enlargers"):
         parser.error(f"--gpu is for train, vmap and predict, not for {args.benchmark}")
     if args.gpu and not runner.list_gpus():
         parser.error("--gpu needs an NVIDIA GPU, and `nvidia-smi -L` lists none")
