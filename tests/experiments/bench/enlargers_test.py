@@ -83,7 +83,8 @@ def test_table_leaves_out_what_was_not_measured():
         "psnr": {"set5": {2: 33.456, 4: 28.0}},
         "megapixels_per_second": 0.01234,
     }
-    *_, line = enlargers.table([row], ["set5", "set14"]).splitlines()
+    head, _, line = enlargers.table([row], ["set5", "set14"]).splitlines()
+    assert "| Set5 x4 | Set14 x2 |" in head
     assert line == "| turtle | shell 1.0 | 33.46 |  | 28.00 |  |  |  | 0.0123 |"
 
 
