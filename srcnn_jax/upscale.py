@@ -20,14 +20,20 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-import srcnn_jax
-from srcnn_jax import batch, enlargement, paths, picture_formats, pictures, runtime
+from srcnn_jax import (
+    batch,
+    enlargement,
+    paths,
+    picture_formats,
+    pictures,
+    runtime,
+    upscale_cli,
+)
 from srcnn_jax.pictures import Picture
 
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network
 
-SCALE = 2  # default factor of the enlargement
 Kind = TypeVar("Kind", np.ndarray, Image.Image)
 
 _log = logging.getLogger(__name__)
@@ -41,7 +47,7 @@ def upscale(
 ) -> Image.Image: ...
 def upscale(
     picture: Any,
-    scale: float = SCALE,
+    scale: float = 2,
     weights: "Network | str | os.PathLike | None" = None,
     *,
     network: str = "best",
@@ -182,19 +188,12 @@ def _enlarge(
 
 # --- the command ----------------------------------------------------------------------------------
 
-EXAMPLES = """\
-examples:
-  srcnn-upscale photo.jpg                              makes photo_x2.png beside it
-  srcnn-upscale -r holidays -o big/ -s 3 --format jpg  a folder, and the folders in it
-  srcnn-upscale - --width 3840 < a.heic > wide.png     from standard input to standard output
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     runtime.print_any_name()
     try:
-        return _main(_parser().parse_intermixed_args(arguments))
+        return _main(upscale_cli.parse(arguments))
     except KeyboardInterrupt:
         return 130
 
@@ -203,8 +202,14 @@ def _main(args: argparse.Namespace) -> int:
     """`main`, when the command line has been read."""
     os.environ.setdefault("JAX_LOGGING_LEVEL", "ERROR")  # no messages about absent accelerators
     try:
-        _check(args)
-        plan = batch.plan(args.pictures, args.output, _ending(args), _suffix(args), args.recursive)
+        upscale_cli.check(args)
+        plan = batch.plan(
+            args.pictures,
+            args.output,
+            upscale_cli.ending(args),
+            upscale_cli.suffix(args),
+            args.recursive,
+        )
         restored_by = enlargement.choose_method(args.overlap, args.self_ensemble)
         networks = load_networks(args.weights, args.network)
         tasks = _without_existing(plan.tasks, args)
@@ -235,175 +240,6 @@ def _main(args: argparse.Namespace) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="srcnn-upscale",
-        description="Enlarge pictures by SRCNN.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    version = f"%(prog)s {srcnn_jax.__version__}"
-    parser.add_argument("--version", action="version", version=version)
-    parser.add_argument(
-        "--list", action=_List, help="list the networks, with sizes and PSNR, and exit"
-    )
-
-    group = parser.add_argument_group("which pictures")
-    group.add_argument(
-        "pictures",
-        nargs="+",
-        metavar="PICTURE",
-        help="files, folders, patterns such as '*.png', or - for standard input",
-    )
-    group.add_argument(
-        "-r", "--recursive", action="store_true", help="search the folders in folders, too"
-    )
-    number = _number(int, "a number from 1 on")
-    group.add_argument(
-        "--frame", type=number, metavar="N", help="one frame of an animation, or page; from 1 on"
-    )
-
-    group = parser.add_argument_group("how large")
-    size = group.add_mutually_exclusive_group()
-    size.add_argument(
-        "-s",
-        "--scale",
-        type=_number(float, "a number, as 3 or 1.5"),
-        help=f"factor, above 1 and up to {enlargement.MAX_SCALE} (default: {SCALE})",
-    )
-    pixels = _number(int, "a number of pixels, as 1920")
-    size.add_argument("--width", type=pixels, metavar="PIXELS", help="width of the result")
-    group.add_argument(
-        "--height",
-        type=pixels,
-        metavar="PIXELS",
-        help="height of the result; with --width, the result fits into both",
-    )
-
-    group = parser.add_argument_group("where to")
-    group.add_argument(
-        "-o",
-        "--output",
-        help="file, folder (ending in /, or for several pictures), or - for standard output; "
-        "default: NAME_xSCALE.png beside the picture",
-    )
-    group.add_argument(
-        "--format",
-        type=str.lower,
-        choices=[suffix.removeprefix(".") for suffix in picture_formats.FORMATS],
-        help="format of the results that -o does not name (default: png)",
-    )
-    group.add_argument(
-        "--quality",
-        type=_number(int, "a number from 1 to 100"),
-        metavar="1..100",
-        help=f"of JPEG, WebP, AVIF and HEIC (default: {picture_formats.QUALITY})",
-    )
-    existing = group.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    existing.add_argument(
-        "--skip_existing", action="store_true", help="leave out pictures whose result exists"
-    )
-
-    group = parser.add_argument_group("how well")
-    group.add_argument(
-        "--network",
-        default="best",
-        help="one of the networks of --list (default: the one with the highest PSNR)",
-    )
-    group.add_argument(
-        "--weights", type=paths.argument, help="weight file, or workdir of a finished run"
-    )
-    group.add_argument(
-        "--overlap",
-        choices=enlargement.OVERLAPS,
-        default="band",
-        help="average: mean over overlapping patches, slower (default: %(default)s)",
-    )
-    group.add_argument(
-        "--self_ensemble",
-        action="store_true",
-        help="mean over eight flips and rotations: a little better, eight times as long",
-    )
-    return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
-def _number(kind: type[float] | type[int], what: str) -> Callable[[str], float]:
-    """A function that reads a number for argparse; `what` describes it."""
-
-    def read(text: str) -> float:
-        try:
-            return kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"it is {what}, not {text!r}") from None
-
-    return read
-
-
-class _List(argparse.Action):
-    """Prints the list of networks, and exits."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any):
-        super().__init__(option_strings, dest, nargs=0, **kwargs)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from srcnn_jax.weights import pretrained
-
-        print(pretrained.format_list())
-        parser.exit()
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Completes the arguments; raises ValueError if they do not go together."""
-    if args.scale is None and args.width is None and args.height is None:
-        args.scale = float(SCALE)
-    if args.scale is not None and args.height is not None:
-        raise ValueError("--scale and --height: name one of them")
-    for name in ("width", "height"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} is a number of pixels, not {getattr(args, name)}")
-    if args.scale is not None:
-        enlargement.chain(args.scale, [2])  # checks the factor
-    if args.quality is not None and not 1 <= args.quality <= 100:
-        raise ValueError(f"--quality is from 1 to 100, not {args.quality}")
-    named = args.output and Path(args.output).suffix.lower() in picture_formats.FORMATS
-    named = named and not batch.is_folder(args.output)
-    if args.format and named and Path(args.output).suffix.lower() != f".{args.format}":
-        raise ValueError(f"--format {args.format} and -o {args.output}: name one format")
-    suffix = Path(args.output).suffix.lower() if named else _suffix(args)
-    if args.quality is not None and not picture_formats.FORMATS[suffix].lossy:
-        lossy = ", ".join(name for name, format in picture_formats.FORMATS.items() if format.lossy)
-        raise ValueError(f"--quality is of the formats {lossy}, not of {suffix}: see --format")
-    if batch.STREAM in args.pictures and sys.stdin is None:
-        raise ValueError("standard input is closed")
-    if args.output == batch.STREAM or (args.output is None and args.pictures == [batch.STREAM]):
-        if sys.stdout is None:
-            raise ValueError("standard output is closed")
-        if sys.stdout.isatty():
-            raise ValueError("standard output is a terminal: name a file by -o, or use a pipe")
-
-
-def _ending(args: argparse.Namespace) -> str:
-    """The ending of a result's name: '_x2', '_x1.5', '_w1920', '_h1080' or '_1920x1080'."""
-    if args.scale is not None:
-        return f"_x{args.scale:.12g}"
-    if args.width and args.height:
-        return f"_{args.width}x{args.height}"
-    return f"_w{args.width}" if args.width else f"_h{args.height}"
-
-
-def _suffix(args: argparse.Namespace) -> str:
-    return f".{args.format or 'png'}"
-
-
 def _without_existing(tasks: Sequence[batch.Task], args: argparse.Namespace) -> list[batch.Task]:
     """The tasks that are to be done; raises ValueError if one would overwrite a file."""
     existing = batch.existing(tasks)
@@ -427,7 +263,7 @@ def _upscale_file(
     """Enlarges one file; returns the line that says so."""
     start = time.perf_counter()
     batch.make_folder(task)
-    name = str(task.target or f"standard output{_suffix(args)}")
+    name = str(task.target or f"standard output{upscale_cli.suffix(args)}")
     if task.source is None:
         picture = pictures.decode(sys.stdin.buffer.read(), "standard input", args.frame)
     else:
