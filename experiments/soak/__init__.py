@@ -1,0 +1,1 @@
+"""Faults on purpose, and hours of work: `python -m experiments.soak`."""
