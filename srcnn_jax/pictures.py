@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -198,12 +199,17 @@ def _open(content: bytes) -> Image.Image:
     """Opens a picture; raises ImportError with the package to install if Pillow needs one."""
     require_for(content)
     opened = Image.open(io.BytesIO(content))
+    _check_total(opened)
+    check_size(opened, len(content))
+    return opened
+
+
+def _check_total(opened: Image.Image) -> None:
+    """Raises RefusedError if all frames together have more than `MAX_PIXELS` pixels."""
     frames = getattr(opened, "n_frames", 1) if opened.format in ANIMATED else 1
     if opened.width * opened.height * frames > MAX_PIXELS:
         times = f"{frames} times " if frames > 1 else ""
         raise RefusedError(f"{times}{opened.width}x{opened.height} pixels, limit {MAX_PIXELS}")
-    check_size(opened, len(content))
-    return opened
 
 
 def check_size(opened: Image.Image, size: int) -> None:
@@ -266,13 +272,13 @@ def _decode(content: bytes, name: str, frame: int | None) -> Picture:
             return _unknown_to_pillow(content, name, page)
         raise
     with opened:
-        return _decode_frames(opened, name, frame, content if deep else None)
+        return _decode_frames(opened, name, frame, content, deep)
 
 
 def _decode_frames(
-    opened: Image.Image, name: str, frame: int | None, content: bytes | None
+    opened: Image.Image, name: str, frame: int | None, content: bytes, is_deep: bool
 ) -> Picture:
-    """`_decode`, of an open file; `content` has its bytes if its colour has 16 bits."""
+    """`_decode`, of an open file; `is_deep` says whether its colour has 16 bits."""
     # A PNG may have a picture for programs that do not know animations. It is no frame.
     before = 1 if opened.info.get("default_image") else 0
     frames = getattr(opened, "n_frames", 1) - before
@@ -288,9 +294,9 @@ def _decode_frames(
     pictures, durations = [], []
     for index in chosen:
         if frames + before > 1:
-            opened.seek(index + before)
+            _seek(opened, index + before, len(content))
         deep = None
-        if content is not None and not animated:  # Pillow turns a TIFF when it loads it
+        if is_deep and not animated:  # Pillow turns a TIFF when it loads it
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
             deep = _turn(deep_colour.decode(content, index), orientation)
         pictures.append(from_image(_load(opened), deep, name))
@@ -303,6 +309,23 @@ def _decode_frames(
         tuple(durations),
         _plays(opened.info.get("loop"), str(opened.format)),
     )
+
+
+def _seek(opened: Image.Image, index: int, size: int) -> None:
+    """Goes to a frame or page, which may be larger than the first; raises as `_open`.
+
+    Pillow makes room for a frame of a GIF before its size can be seen here. Its own check comes
+    first, and raises at twice the limit that it is given.
+    """
+    if opened.format == "GIF":
+        Image.MAX_IMAGE_PIXELS = max(SMALL, MAX_PIXELS_PER_BYTE * size) // 2
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            opened.seek(index)
+    finally:
+        Image.MAX_IMAGE_PIXELS = None  # as `_unlimited_size` set it
+    _check_total(opened)
+    check_size(opened, size)
 
 
 def _load(opened: Image.Image) -> Image.Image:

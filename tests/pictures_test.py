@@ -88,6 +88,23 @@ def test_more_pixels_than_the_bytes_can_hold_are_refused_at_once():
         pictures.decode(bytes(content), "a.png")
 
 
+@pytest.mark.parametrize(
+    ("side", "reason"),
+    [(30_000, "exceeds limit of 16777216 pixels"), (4_000, "40 times 4000x4000 pixels, limit")],
+)
+def test_a_later_frame_of_a_gif_that_is_larger_is_refused_before_it_takes_memory(side, reason):
+    frames = [Image.fromarray(np.full((12, 20), value, np.uint8)) for value in range(40)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    content = file.getvalue()
+    extent = b"," + struct.pack("<HHHH", 0, 0, 20, 12)
+    second = content.index(extent, content.index(extent) + 1)
+    larger = b"," + struct.pack("<HHHH", 0, 0, side, side)
+    content = content[:second] + larger + content[second + len(larger) :]
+    with pytest.raises(ValueError, match=reason):
+        pictures.decode(content, "a.gif")
+
+
 def test_grey_of_32_bits_is_refused_beyond_16():
     deep = Image.fromarray(np.full((2, 2), 70_000, np.int32))
     with pytest.raises(ValueError, match=r"from 70000 to 70000 is not .*rescale it to 16 bits"):
