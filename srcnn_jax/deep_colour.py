@@ -46,6 +46,14 @@ def count_bits(content: bytes, page: int = 0) -> int:
     return 8
 
 
+def has_other_colours(content: bytes) -> bool:
+    """Whether a PNG names, by its chunk cICP, a colour space other than sRGB, as one of HDR."""
+    begin = content.find(b"cICP", 0, max(content.find(b"IDAT"), 0))
+    if not content.startswith(PNG_SIGNATURE) or begin < 0:
+        return False
+    return content[begin + 4 : begin + 6] != bytes((1, 13))  # primaries and transfer of sRGB
+
+
 def is_deep(content: bytes, page: int = 0) -> bool:
     """Whether the bytes of a file are of 16-bit colour, or of 16-bit grey with alpha."""
     if content.startswith(PNG_SIGNATURE):

@@ -154,6 +154,8 @@ def decode(content: bytes, name: str, frame: int | None = None) -> Picture:
             if content.startswith(deep_colour.TIFF_BEGINNINGS):
                 reason = "a TIFF of a kind that Pillow does not know"
         raise ValueError(f"not a readable picture ({reason})") from error
+    if deep_colour.has_other_colours(content):
+        _log.warning("warning: the colour space of %s (cICP) is left out", name)
     bits = deep_colour.count_bits(content, (frame or 1) - 1)
     if bits > 8 and picture.frames[0].dtype == np.uint8:
         help = ""

@@ -149,6 +149,16 @@ def test_a_gamma_that_is_left_out_is_said(caplog):
     assert "a gamma of 1.0 is left out" in caplog.text
 
 
+@pytest.mark.parametrize(("values", "said"), [((1, 13, 0, 1), False), ((9, 16, 0, 1), True)])
+def test_a_colour_space_that_is_left_out_is_said(values, said, caplog):
+    file = io.BytesIO()
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"cICP", bytes(values))
+    picture("RGB").save(file, "PNG", pnginfo=chunks)
+    pictures.decode(file.getvalue(), "a")
+    assert ("the colour space of a (cICP) is left out" in caplog.text) == said
+
+
 def test_signed_bytes_are_refused():
     with pytest.raises(ValueError, match="grey of 8 bits with a sign is not supported"):
         pictures.decode(tiff(np.zeros((2, 2), np.int8)), "a")
