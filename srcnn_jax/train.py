@@ -293,7 +293,7 @@ def read_finished(
 
     Raises:
       ValueError: if the folder belongs to another config, to other data or other initial weights,
-        or if its `weights.safetensors` is damaged.
+        or if a file of it is damaged.
     """
     finished = workdir.read_finished(path, config)
     if finished is None:
@@ -312,6 +312,7 @@ def read_finished(
         raise ValueError(
             f"{error}: delete it, and the same command writes it again from the last checkpoint"
         ) from error
+    workdir.check_seal(path, weights.read_notes(path / "weights.safetensors"))
     return finished
 
 
@@ -574,6 +575,7 @@ def finish(
         "trained_on": f"{data.training.name} {data.training.fingerprint}",
         "patches": str(config.train.steps * config.train.batch_size),
         "result": f"{data.validation} x{config.scale} {measured['psnr']:.3f} dB",
+        **workdir.seal(result, run.metrics.mark["lines"]),
     }
     weights.save(path / "weights.safetensors", network, how)
     workdir.write_json(path / "eval.json", result)

@@ -8,6 +8,7 @@ doubled or incomplete.
 import collections
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import logging
@@ -81,8 +82,43 @@ def lock(folder: pathlib.Path) -> IO[str]:
 
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes a JSON file atomically; infinity (the PSNR of equal images) becomes null."""
-    text = json.dumps(_without_infinity(content), indent=1, allow_nan=False) + "\n"
-    atomic.write(path, text.encode())
+    atomic.write(path, encode_json(content))
+
+
+def encode_json(content: Any) -> bytes:
+    """Returns the bytes that `write_json` writes."""
+    return (json.dumps(_without_infinity(content), indent=1, allow_nan=False) + "\n").encode()
+
+
+def seal(result: Any, lines: int) -> dict[str, str]:
+    """What the weight file of a finished run knows of the other two files, as notes.
+
+    Args:
+      result: the content of `eval.json`.
+      lines: number of lines of `metrics.jsonl`.
+    """
+    digest = hashlib.sha256(encode_json(result)).hexdigest()
+    return {"eval.json": digest, "metrics.jsonl": str(lines)}
+
+
+def check_seal(folder: pathlib.Path, notes: Mapping[str, str]) -> None:
+    """Raises ValueError, with the fix, if a file of a finished run is not as `seal` has it.
+
+    Notes of earlier versions have nothing of the files, and are not compared.
+    """
+    path = folder / "eval.json"
+    if notes.get(path.name) not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise ValueError(
+            f"{path} is damaged (weights.safetensors has another checksum of it): delete this "
+            "one file, and the same command writes it again from the last checkpoint"
+        )
+    path = folder / "metrics.jsonl"
+    lines = len(path.read_bytes().splitlines()) if path.exists() else 0
+    if notes.get(path.name) not in (None, str(lines)):
+        raise ValueError(
+            f"{path} has {lines} lines and had {notes[path.name]} when the run was finished: put a "
+            f"good copy back, or delete {folder} and train again"
+        )
 
 
 def _without_infinity(content: Any) -> Any:

@@ -117,6 +117,30 @@ def check_same(folder, whole):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def flip(path):
+    content = path.read_bytes()
+    digit = next(i for i in range(len(content) // 2, len(content)) if content[i : i + 1].isdigit())
+    path.write_bytes(content[:digit] + bytes([content[digit] ^ 1]) + content[digit + 1 :])
+
+
+def test_a_finished_run_knows_its_files(tiny_config, tmp_path, stopped):
+    _, whole = stopped
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
+    flip(whole / "eval.json")
+    with pytest.raises(ValueError, match=r"eval.json is damaged .*: delete this one file"):
+        train.train_and_evaluate(tiny_config, str(whole))
+    (whole / "eval.json").unlink()
+    train.train_and_evaluate(tiny_config, str(whole))
+    assert (whole / "eval.json").read_bytes() == before["eval.json"]
+    for content, lines in ((None, 0), (before["metrics.jsonl"].splitlines(True)[0], 1)):
+        (whole / "metrics.jsonl").unlink()
+        if content:
+            (whole / "metrics.jsonl").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"metrics.jsonl has {lines} lines and had"):
+            train.train_and_evaluate(tiny_config, str(whole))
+        (whole / "metrics.jsonl").touch()
+
+
 def test_a_damaged_checkpoint_is_passed_over(tiny_config, tmp_path, stopped, capsys):
     stop, whole = stopped
     parts = stop(tmp_path / "parts")

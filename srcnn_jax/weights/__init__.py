@@ -158,6 +158,11 @@ def fingerprint(network: Network | None) -> str:
     return digest.hexdigest()
 
 
+def read_notes(path: Path) -> Mapping[str, str]:
+    """Returns all strings that a safetensors file has beside its tensors; errors as `load`."""
+    return safetensors.read(path)[1]
+
+
 def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | None = None) -> None:
     """Writes a network atomically. The end of the file's name decides the format.
 
