@@ -15,9 +15,8 @@ from PIL import Image
 from srcnn_jax import paths, picture_formats, pictures
 
 STREAM = "-"  # stands for standard input or standard output
-RESULT = re.compile(  # the name of a result, without its suffix
-    r"(?P<name>.+)_(?:x(?P<scale>\d+(?:\.\d+)?)|w(?P<width>\d+)|h(?P<height>\d+)|\d+x\d+)"
-)
+# The name of a result, without its suffix: photo_x1.5, photo_w640, photo_h480, photo_640x480.
+RESULT = re.compile(r"(?P<name>.+)_(?P<ending>x\d+(?:\.\d+)?|w\d+|h\d+|\d+x\d+)")
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +83,8 @@ def plan(
     folder = None if output in (None, STREAM) else paths.local(output or "", "-o")
     found = _without_doubles(_find(inputs, recursive, folder))
     results = _results(found)
-    found = [each for each in found if each.path not in results]
+    passed_over = set(results)
+    found = [each for each in found if each.path not in passed_over]
     several = len(found) > 1 or any(map(_is_folder, inputs))
     if output == STREAM or (output is None and inputs == [STREAM]):
         if several:
@@ -196,22 +196,25 @@ def _results(found: Sequence[_Found]) -> tuple[Path, ...]:
         size = _size(path) if match and match["name"] in sources else None
         if match and size:
             befores = filter(None, map(_size, sources[match["name"]]))
-            if any(_is_result(match, before, size) for before in befores):
+            if any(_is_result(match["ending"], before, size) for before in befores):
                 results.append(path)
     return tuple(results)
 
 
-def _is_result(name: re.Match[str], before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Whether a picture has the size that its name says, and the proportions of another one."""
-    width, height = after
-    if name["scale"]:
-        factor = float(name["scale"])
-        sizes = before, before[::-1]  # the file may be one that is turned
-        return any(
-            abs(width - factor * size[0]) <= 1 and abs(height - factor * size[1]) <= 1
-            for size in sizes
-        )
-    return name["width"] in (None, str(width)) or name["height"] in (None, str(height))
+def _is_result(ending: str, before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Whether a picture has the size of another one enlarged as the ending of its name says."""
+    for width, height in (before, before[::-1]):  # the file may be one that is turned
+        if ending[0] == "x":
+            factor = float(ending[1:])
+        elif ending[0] in "wh":
+            factor = int(ending[1:]) / (width if ending[0] == "w" else height)
+        else:
+            box = map(int, ending.split("x"))
+            factor = min(limit / side for limit, side in zip(box, (width, height), strict=True))
+        size = factor * width, factor * height
+        if factor > 1 and all(abs(a - b) <= 1 for a, b in zip(after, size, strict=True)):
+            return True
+    return False
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -240,13 +243,13 @@ def _names(found: Sequence[_Found], folder: Path | None, ending: str, suffix: st
 
 def _check(tasks: Sequence[Task]) -> None:
     """Raises ValueError if a result would overwrite a picture or another result."""
-    originals = [task.source for task in tasks if task.source and _exists(task.source)]
+    originals = {_identity(task.source) for task in tasks if task.source} - {None}
     taken: dict[Path, Task] = {}
     for task in tasks:
         target = task.target
         if target is None:
             continue
-        if _exists(target) and any(map(target.samefile, originals)):
+        if _identity(target) in originals:
             raise ValueError(f"{target}: the output would overwrite an input; name another with -o")
         other = taken.setdefault(target.absolute(), task)
         if other is not task:
@@ -254,6 +257,14 @@ def _check(tasks: Sequence[Task]) -> None:
                 f"{target} would be the result of {other.source} and of {task.source}: enlarge "
                 "them into different folders"
             )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What a file has in common with all its names and links; None if there is no such file."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def make_folder(task: Task) -> None:

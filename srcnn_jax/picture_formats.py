@@ -141,7 +141,7 @@ def _fit_pixels(picture: Picture, name: str, format: Format) -> Picture:
         held = _suffixes(lambda other: kind in other.kinds)
         raise ValueError(f"{name} cannot hold its {what}; name a file in {held}")
     if format.name == "GIF" and kind == "RGBA" and any((f[..., 3] % 255).any() for f in frames):
-        _log.warning("warning: %s cannot hold half transparent pixels: they become opaque", name)
+        _log.warning("warning: %s holds no half transparent pixels: their alpha is rounded", name)
     return dataclasses.replace(picture, frames=frames)
 
 
@@ -182,11 +182,11 @@ def encode(picture: Picture, name: str, quality: int | None = None) -> bytes:
       quality: 1..100, of a lossy format; None for `QUALITY`.
     """
     format = format_of(name)
+    if format.name == "GIF" and picture.kind == "RGBA":
+        picture = dataclasses.replace(picture, frames=tuple(map(_cut_alpha, picture.frames)))
     options = _options(format, quality or QUALITY, picture.info)
     if picture.durations:
         options |= _animation(picture, format)
-    if format.name == "GIF" and picture.kind == "RGBA":
-        picture = dataclasses.replace(picture, frames=tuple(map(_cut_alpha, picture.frames)))
     image = pictures.to_image(dataclasses.replace(picture, info={}))
     if deep := pictures.has_deep_colour(picture):
         image = image.crop((0, 0, 1, 1))

@@ -107,10 +107,16 @@ def test_a_picture_that_only_has_the_name_of_a_result_is_one_to_enlarge(folder):
     save("a.png", 40, 30)
     save("a_x2.png", 90, 60)
     folder("a_600x600.png")  # no picture
-    found = pairs(["a.png", "a_x2.png", "a_600x600.png"], "o/", "_x2", ".png")
-    assert list(found) == ["a.png", "a_x2.png", "a_600x600.png"]
+    others = {"a_w640.png": (90, 60), "a_h20.png": (27, 20), "a_30x30.png": (30, 30)}
+    for name, size in others.items():
+        save(name, *size)
+    names = ["a.png", "a_x2.png", "a_600x600.png", *others]
+    assert list(pairs(names, "o/", "_x2", ".png")) == names
     with pytest.raises(ValueError, match=r"a_x2.png: the output would overwrite an input"):
         batch.plan(["a.png", "a_x2.png"], None, "_x2", ".png")
+    os.link("a.png", "same.png")
+    with pytest.raises(ValueError, match=r"same.png: the output would overwrite an input"):
+        batch.plan(["a.png"], "same.png", "_x2", ".png")
 
 
 def test_results_in_another_folder_are_known(folder):
