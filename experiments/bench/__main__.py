@@ -27,7 +27,11 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.bench",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
     parser.add_argument("--gpu", action="store_true", help="train, vmap, predict on the GPU")

@@ -20,7 +20,11 @@ COUNTS = {"kills": 300, "flips": 1000, "files": 5000}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.soak",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("soak", choices=[*COUNTS, "memory"])
     parser.add_argument("workdir", type=paths.argument, help="a folder that does not exist yet")
     parser.add_argument("--count", type=int, help="(default: 300, 1000 or 5000)")
