@@ -1,10 +1,17 @@
-"""The fields of a config by their dotted names, and the error line for an unknown name."""
+"""The fields of a config: dotted names, comments, and the error line for an unknown name."""
 
+import ast
 import difflib
+import io
+import pathlib
+import shutil
+import textwrap
+import tokenize
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_WHOLE_NUMBER = 2**31 - 1
+INDENT = 4 * " "  # before a comment
 RENAMED = {  # fields of earlier versions, and their names now
     "data.copies": "data.downscale_factors",
     "train.keep": "train.keep_weights",
@@ -57,7 +64,7 @@ def explain_unknown(field: str, known: Iterable[str]) -> str:
             f"--config.optimizer.options=\"{{'{name}': VALUE}}\""
         )
     close = difflib.get_close_matches(field, list(known), n=1)
-    return what + (f": did you mean {close[0]}?" if close else ": the config's file lists them")
+    return what + (f": did you mean {close[0]}?" if close else ": --mode=config lists them")
 
 
 def check_whole_numbers(config: Mapping[str, Any]) -> None:
@@ -66,3 +73,69 @@ def check_whole_numbers(config: Mapping[str, Any]) -> None:
         for each in value if isinstance(value, tuple) else (value,):
             if isinstance(each, int) and abs(each) > MAX_WHOLE_NUMBER:
                 raise ValueError(f"{name} {each} is too large: the limit is {MAX_WHOLE_NUMBER}")
+
+
+def read_comments(path: pathlib.Path) -> dict[str, str]:
+    """Returns the comment of each field that the `get_config` of a config file assigns.
+
+    A comment stands at the end of the line of its field, or on the lines above it.
+
+    Args:
+      path: a Python file such as `configs/default.py`, where `config.model = model = ...` lets
+        `model` be short for `config.model`.
+
+    Returns:
+      Comments by dotted name, such as 'model.padding'.
+    """
+    source = path.read_text(encoding="utf-8")
+    whole_lines: dict[int, str] = {}
+    ends: dict[int, str] = {}  # comments beside code, by line
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            alone = not token.line[: token.start[1]].strip()
+            (whole_lines if alone else ends)[token.start[0]] = token.string.lstrip("# ").strip()
+    names: dict[str, str] = {"config": ""}
+    comments = {}
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Assign):
+            continue
+        fields = [
+            f"{names[target.value.id]}{target.attr}"
+            for target in node.targets
+            if isinstance(target, ast.Attribute)
+            and isinstance(target.value, ast.Name)
+            and target.value.id in names
+        ]
+        for target in node.targets:
+            if isinstance(target, ast.Name) and fields:
+                names[target.id] = f"{fields[0]}."
+        above: list[str] = []
+        line = node.lineno - 1
+        while line in whole_lines:
+            above.insert(0, whole_lines[line])
+            line -= 1
+        at_end = [ends[line] for line in (node.lineno, node.end_lineno) if line in ends][:1]
+        for field in fields:
+            if above or at_end:
+                comments[field] = " ".join([*above, *at_end])
+    return comments
+
+
+def describe(config: Mapping[str, Any], comments: Mapping[str, str]) -> str:
+    """Lists the fields of a config: a line with name and value, and the comment below it.
+
+    Args:
+      config: as `configs/default.py`.
+      comments: as `read_comments`. The fields are in their order.
+    """
+    flat = flatten(config)
+    order = {name: number for number, name in enumerate(comments)}
+    about = {name: name if name in order else name.rpartition(".")[0] for name in flat}
+    wide = max(map(len, flat)) + 2
+    columns = shutil.get_terminal_size((100, 0)).columns
+    lines = ["Set a field by --config.NAME=VALUE.", ""]
+    for name in sorted(flat, key=lambda name: order.get(about[name], len(order))):
+        lines.append(f"{name:{wide}}{flat[name]!r}")
+        comment = comments.get(about[name], "")
+        lines += textwrap.wrap(comment, columns, initial_indent=INDENT, subsequent_indent=INDENT)
+    return "\n".join(lines)

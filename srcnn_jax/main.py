@@ -1,9 +1,25 @@
-"""Trains and evaluates SRCNN: `python -m srcnn_jax.main --config=configs/default.py:x4`.
+"""Trains SRCNN on a training set and measures its PSNR on test sets.
 
-This file reads the flags, reports errors and calls the functions for each mode. A notebook can call
-the same functions. Heavy imports come after the flags are read, so that --help and errors in the
-flags need no waiting.
+    python -m srcnn_jax.main --config=configs/default.py:x4
+
+The folder runs/x4 then holds the network, its scores and its checkpoints. The same command goes on
+with a training that was stopped.
+
+--mode says what to do:
+
+    train    trains a network, or goes on with it, and evaluates it (the default)
+    eval     evaluates a network: --mode=eval --weights=FILE_OR_WORKDIR
+    score    scores the images of another program: --mode=score --outputs=FOLDER
+    config   lists the fields of the config, with their values and what they mean
+
+The words after the colon are in the config's file: x2, x3 or x4, 955, valid, runlocal, ... Any
+field can be set, as in --config.train.steps=1000 --config.model.features=32,16.
+
+Pictures are enlarged by `python -m srcnn_jax.upscale`.
 """
+
+# This file reads the flags, reports errors and calls the functions for each mode. Heavy imports
+# come after the flags are read, so that --help and errors in the flags need no waiting.
 
 import importlib.metadata
 import os
@@ -37,7 +53,7 @@ FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
     "config", None, "Config file and words, such as configs/default.py:x4.", lock_config=True
 )
-flags.DEFINE_enum("mode", "train", ["train", "eval", "score"], "What to do.")
+flags.DEFINE_enum("mode", "train", ["train", "eval", "score", "config"], "What to do.")
 flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/ plus the config's name.")
 flags.DEFINE_string(
     "weights", None, "Weight file or workdir to evaluate, or to start training from."
@@ -59,9 +75,6 @@ flags.DEFINE_string("coordinator", None, "host:port of process 0, if the launche
 flags.DEFINE_integer("num_processes", None, "Processes of this job; 1: alone, in any launcher.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
-# The devices of a CPU wait for each other. By default XLA aborts after 40 seconds. That would end a
-# training that was only paused (Ctrl-Z, a closed lid) or that has too few cores.
-COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -122,9 +135,13 @@ def _has(config: Any, field: str) -> bool:
 
 def main(argv: list[str]) -> None:
     del argv
+    if FLAGS.mode == "config":
+        if hasattr(signal, "SIGPIPE"):  # `| head` ends it
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        print(list_fields())
+        return
+    runtime.log_plainly()
     os.environ.setdefault("JAX_LOGGING_LEVEL", "WARNING")  # no messages about absent accelerators
-    # JAX reads XLA_FLAGS when it is imported.
-    os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {os.environ.get('XLA_FLAGS', '')}"
     from srcnn_jax.multihost import launch
 
     config = FLAGS.config
@@ -153,6 +170,16 @@ def _one_line(error: Exception) -> str:
             "or model.features"
         )
     return said if isinstance(error, (ValueError, OSError, ArithmeticError)) else ""
+
+
+def list_fields() -> str:
+    """The fields of the config with their values and comments, for --mode=config."""
+    path = pathlib.Path(config_flags.get_config_filename(FLAGS["config"]))
+    default = path.with_name("default.py")  # other recipes begin from it
+    comments = [config_fields.read_comments(each) for each in (default, path) if each.is_file()]
+    return config_fields.describe(
+        FLAGS.config, {k: v for each in comments for k, v in each.items()}
+    )
 
 
 def run_notes() -> dict[str, Any]:

@@ -248,8 +248,8 @@ def _format_dataset(name: str, result: Mapping[str, Any]) -> str:
     lines = [
         f"{name} x{scale} ({entry['source']})",
         f"{'':16}{'bicubic':>{width}}  {title:>{width}}"
-        + (f"{'paper 9-1-5':>15}" if published else ""),
-        f"{'image':16}{heads}  {heads}" + (f"{'PSNR':>9}{'ours':>7}" if published else ""),
+        + (f"{'paper 9-1-5':>21}" if published else ""),
+        f"{'image':16}{heads}  {heads}" + (f"{'PSNR':>9}{'difference':>12}" if published else ""),
     ]
     for rows in by_image(beside_915(result)):
         bicubic = _cells([format_score(row.bicubic, row.metric) for row in rows])
@@ -258,7 +258,7 @@ def _format_dataset(name: str, result: Mapping[str, Any]) -> str:
         psnr = next(row for row in rows if row.metric == "psnr")
         if psnr.paper is not None and psnr.difference is not None:
             line += f"{format_score(psnr.paper, 'psnr'):>9}"
-            line += f"{format_difference(psnr.difference, 'psnr'):>7}"
+            line += f"{format_difference(psnr.difference, 'psnr'):>12}"
         lines.append(line)
     if rows := beside_955(result):
         bicubic = _cells([format_score(row.paper_bicubic, row.metric) for row in rows])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import sys
 
 
@@ -61,6 +62,8 @@ class Progress:
             words.append(f"{rate * self.batch_size:,.0f} patches/s")
             words.append(f"{left // 60}:{left % 60:02} left")
         text = "  ".join(words)
+        if live:  # a line that is longer than the terminal could not be overwritten
+            text = text[: shutil.get_terminal_size().columns - 1]
         print(f"\r{text}\033[K" if live else text, end="\n" if last or not live else "", flush=True)
 
     def share_waited(self) -> float:

@@ -6,6 +6,7 @@ JAX and TensorFlow are imported inside the functions that need them, because the
 import contextlib
 import ctypes
 import hashlib
+import logging
 import math
 import os
 import pathlib
@@ -15,6 +16,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+from absl import logging as absl_logging
+
+# The devices of a CPU wait for each other. By default XLA aborts after 40 seconds. That would end a
+# training that was only paused (Ctrl-Z, a closed lid) or that has too few cores.
+COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 
 _importing_tensorflow = threading.Lock()
 
@@ -47,6 +54,16 @@ def print_any_name() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+class _PlainFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+def log_plainly() -> None:
+    """Lets a command's log say 'warning: ...', without the time, thread and line of absl's form."""
+    absl_logging.get_absl_handler().setFormatter(_PlainFormatter())
+
+
 def start(batch_size: int, devices: int, processes: int = 1) -> None:
     """Prepares JAX for a training: it splits the CPU into devices.
 
@@ -62,16 +79,45 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
 
     Raises:
       ValueError: if `devices` is negative or not a multiple of `processes`.
+      RuntimeError: if JAX has started already.
     """
     if devices < 0 or devices % processes:
         raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
     import jax
 
     local = devices // processes or largest_divisor(batch_size // processes, available_cores())
+    before = os.environ.get("XLA_FLAGS", "")
+    if COLLECTIVE_TIMEOUT_FLAG not in before:
+        os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {before}"
     jax.config.update("jax_enable_x64", False)  # JAX_ENABLE_X64 is for other programs
     cache_compilations()
     tune_malloc()
     jax.config.update("jax_num_cpu_devices", local)
+
+
+def start_if_first(batch_size: int, devices: int) -> str:
+    """As `start`, for functions that a notebook or script calls: JAX may have started before.
+
+    Args:
+      batch_size, devices: as `start`.
+
+    Returns:
+      A line to print if JAX had started before, with fewer devices than the CPU has cores for this
+      batch; else ''.
+    """
+    import jax
+
+    if jax.config.values["jax_num_cpu_devices"] < 0:  # nobody has chosen a number
+        with contextlib.suppress(RuntimeError):
+            start(batch_size, devices)
+    wanted = devices or largest_divisor(batch_size, available_cores())
+    found = jax.local_device_count()
+    if jax.default_backend() != "cpu" or jax.process_count() > 1 or found >= wanted:
+        return ""
+    return (
+        f"This training uses {found} of {wanted} cores, because JAX has started before it. Call "
+        f"srcnn_jax.runtime.start({batch_size}, {devices}) before anything of JAX to use all."
+    )
 
 
 def check_devices() -> None:

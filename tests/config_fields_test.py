@@ -1,5 +1,7 @@
 """Dotted names of fields, and the line about a name that is none."""
 
+import pathlib
+
 import pytest
 
 from configs import default
@@ -35,3 +37,23 @@ def test_one_line_about_an_unknown_field(field, words):
     assert config_fields.explain_unknown(field, known).startswith(
         f"the config has no field {words}"
     )
+
+
+def test_every_field_has_a_comment():
+    comments = config_fields.read_comments(pathlib.Path(default.__file__))
+    fields = config_fields.flatten(default.get_config("x3"))
+    fields.pop("optimizer.options.momentum")  # options are commented as a whole
+    assert fields.keys() <= comments.keys()
+    assert comments["scale"] == "enlargement factor: 2, 3 or 4"
+    assert comments["optimizer.options"] == "The optimiser's arguments, without the learning rate."
+    assert comments["data.context"].startswith("Networks of same layers see the pixels around")
+
+
+def test_fields_are_listed_in_the_order_of_the_file():
+    comments = config_fields.read_comments(pathlib.Path(default.__file__))
+    lines = config_fields.describe(default.get_config("x3"), comments).splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("model.features ")]
+    assert lines[at].endswith(" (64, 32)")
+    assert lines[at + 1] == "    n1, n2, ...: filters of every layer but the last"
+    assert lines[at - 2].startswith("model.kernel_sizes ")
+    assert any(line.startswith("optimizer.options.momentum") for line in lines)

@@ -372,3 +372,12 @@ def test_want_of_memory_is_one_line():
         assert "\n" not in line
     assert main._one_line(ValueError("a\nb")) == "a b"
     assert main._one_line(RuntimeError("a fault")) == ""
+
+
+def test_the_fields_of_a_config_are_listed():
+    code, out, err = call("--mode=config", "--config=configs/default.py:x3,955", "--config.seed=7")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    (seed,) = [number for number, line in enumerate(lines) if line.split() == ["seed", "7"]]
+    assert lines[seed + 1].strip().startswith("seed of the initial weights")
+    assert any(line.split(maxsplit=1) == ["model.kernel_sizes", "(9, 5, 5)"] for line in lines)

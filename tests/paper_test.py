@@ -60,7 +60,7 @@ def test_table():
     mean = {"bicubic": score, "srcnn": row["srcnn"]}
     entry = {"source": "folder d", "images": [row], "mean": mean}
     text = paper.format_table({"scale": 3, "datasets": {"set5": entry}})
-    assert "baby              30.00  0.9000    35.50  0.9500    35.01  +0.49" in text
+    assert "baby              30.00  0.9000    35.50  0.9500    35.01       +0.49" in text
     assert "32.75  0.9090   (ImageNet)" in text
     text = paper.format_table({"scale": 3, "datasets": {"sample": entry}})
     assert "paper" not in text

@@ -151,7 +151,7 @@ def load_all(
         except DatasetNotFoundError as absent:
             if not allow_sample:
                 raise
-            logging.warning("%s. Training and testing on sample photographs instead.", absent)
+            logging.warning("training and testing on sample photographs, because %s", absent)
             return get("sample", "train"), sample_tests()
         return trained, [get(name) for name in tests]
 
@@ -166,7 +166,7 @@ def load_all(
         return None, found
     if not allow_sample or any(dataset.name in sources.NAMES for dataset in found):
         raise absences[0]
-    logging.warning("%s. Testing on sample photographs instead.", absences[0])
+    logging.warning("testing on sample photographs, because %s", absences[0])
     return None, sample_tests()
 
 
