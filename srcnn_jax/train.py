@@ -24,6 +24,7 @@ from srcnn_jax import (
     checkpoint,
     datasets,
     evaluate,
+    events,
     input_pipeline,
     optimizer,
     parallel,
@@ -44,6 +45,7 @@ COMPARED_PATCHES = 64
 # What the loss of the first patches counts as at least: the error of 40 dB, and before all of them
 # were seen, the error of a picture that shows nothing of the original.
 LEAST_LOSS, UNSURE_LOSS = 1e-4, 0.1
+SHOWN_IMAGES = 3  # of the validation set, in TensorBoard
 
 
 class DivergedError(ArithmeticError):
@@ -188,8 +190,8 @@ def _load_validation(
     try:
         return datasets.load(name, data_dir=data_dir)
     except datasets.DatasetNotFoundError as absent:
-        use = "choosing the best weights" if config.train.keep_weights == "best" else "measuring"
-        logging.warning("%s. During training, %s on %s instead.", absent, use, tests[0].name)
+        use = "choose the best weights" if config.train.keep_weights == "best" else "measure PSNR"
+        logging.warning("%s will %s during training, because %s", tests[0].name, use, absent)
         return tests[0]
 
 
@@ -224,11 +226,13 @@ def train_and_evaluate(
       Interrupted: a process received SIGINT or SIGTERM. Everything is saved.
     """
     began = time.perf_counter()
+    if line := runtime.start_if_first(config.train.batch_size, config.train.devices):
+        print(line, flush=True)
     check_config(config)
     path = paths.folder(folder, "the workdir").absolute()
     start_from = weights.fingerprint(initial)
     if finished := read_finished(path, config, start_from, data_dir):
-        _say(f"{folder} is finished. Its result:\n")
+        _say(f"{folder} is finished: {_summary(finished)}\n")
         return finished
 
     main_process = parallel.is_main_process()
@@ -273,11 +277,23 @@ def train_and_evaluate(
         if not main_process:
             return {}
         result = finish(run, data, params, save_images=save_images)
+    waited = f", {100 * progress.share_waited():.1f} % of it waiting for data"
     _say(
-        f"trained {progress.seconds:.0f} s ({time.perf_counter() - began:.0f} s in all), waiting "
-        f"for data {100 * progress.share_waited():.1f} % of it; saved {folder}\n"
+        f"finished  {time.perf_counter() - began:.0f} s, of which training "
+        f"{progress.seconds:.0f} s{waited}\n"
+        f"saved     {path / 'weights.safetensors'}\n"
+        f"result    {_summary(result)}\n"
     )
     return result
+
+
+def _summary(result: Mapping[str, Any]) -> str:
+    """The mean PSNR of each test set in a line."""
+    return ", ".join(
+        f"{name} x{result['scale']} {entry['mean']['srcnn']['psnr'] or math.inf:.2f} dB "
+        f"(bicubic {entry['mean']['bicubic']['psnr'] or math.inf:.2f})"
+        for name, entry in result["datasets"].items()
+    )
 
 
 def read_finished(
@@ -325,12 +341,22 @@ class OpenRun:
       path: absolute path of the workdir.
       manager: the checkpoints.
       metrics: the writer of `metrics.jsonl`.
+      tensorboard: the writer of what TensorBoard shows; None in all processes except the first.
     """
 
     config: ml_collections.ConfigDict
     path: pathlib.Path
     manager: checkpoint.Manager
     metrics: workdir.MetricWriter
+    tensorboard: events.EventWriter | None = None
+
+    def write(self, step: int, **values: float) -> None:
+        """Writes metrics that were measured after `step` updates."""
+        self.metrics.write(step, **values)
+        if self.tensorboard and values.keys() != {
+            "loss"
+        }:  # a curve needs no point for every update
+            self.tensorboard.scalars(step, values)
 
 
 def restore_run(
@@ -381,8 +407,33 @@ def restore_run(
     metrics = workdir.MetricWriter(path, found.step, found.notes.get("metrics"), main_process)
     stack.callback(metrics.close)
     stack.callback(manager.close)
+    writer = _open_events(path, config, found.step) if main_process else None
+    if writer:
+        stack.callback(writer.close)
     arrays = parallel.to_local(found.state) if found.step else fresh
-    return OpenRun(config, path, manager, metrics), found.step, arrays
+    return OpenRun(config, path, manager, metrics, writer), found.step, arrays
+
+
+def _open_events(
+    path: pathlib.Path, config: ml_collections.ConfigDict, step: int
+) -> events.EventWriter:
+    """Opens the events of a run for TensorBoard, whose table of runs gets a row for it."""
+    writer = events.EventWriter(path / "tensorboard", step)
+    if step == 0:
+        known = config.copy_and_resolve_references()
+        known.optimizer.learning_rate = train_step.learning_rate(config)
+        scores = [
+            _score_name(name, metric)
+            for name in datasets.dataset_names(config.eval.datasets)
+            for metric in datasets.dataset_names(config.eval.metrics)
+        ]
+        writer.hyperparameters(known, scores, path.name)
+    return writer
+
+
+def _score_name(dataset: str, metric: str) -> str:
+    """The curve that holds a score of the finished network."""
+    return f"result/{dataset} {metric}"
 
 
 def create_progress(runs: Sequence[OpenRun], data: RunData) -> Progress:
@@ -474,6 +525,8 @@ def run_loop(
             if is_last or stopping or step % train.checkpoint_every == 0:
                 for index, run in alive.items():
                     run.metrics.flush()
+                    if run.tensorboard:
+                        run.tensorboard.flush()
                     arrays = parallel.to_global(arrays_of(state, index))
                     checkpoint.save(run.manager, step, arrays, {"metrics": run.metrics.mark})
             if stopping:
@@ -499,8 +552,8 @@ def record(
     """
     _check_losses(run, step, losses)
     for index, loss in enumerate(losses[:-1].tolist(), step + 1):
-        run.metrics.write(index, loss=loss)
-    run.metrics.write(
+        run.write(index, loss=loss)
+    run.write(
         step + len(losses),
         loss=float(losses[-1]),
         learning_rate=rate,
@@ -546,7 +599,21 @@ def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -
     ):
         weights.save(run.path / "best.safetensors", network)
     # `psnr_valid` is measured over the valid region, as in the paper's figures.
-    run.metrics.write(step, psnr=psnr, psnr_valid=over_valid)
+    run.write(step, psnr=psnr, psnr_valid=over_valid)
+    if run.tensorboard:
+        run.tensorboard.picture(step, "first layer", events.mosaic(params["conv1"]["kernel"]))
+        for test in data.validation_images[:SHOWN_IMAGES]:
+            run.tensorboard.picture(
+                step,
+                f"{test.name}: bicubic, SRCNN, original",
+                events.side_by_side(
+                    [
+                        evaluate.to_luminance(planes, network.colour, test.luminance)
+                        for planes in (test.enlarged, evaluate.predict(network, test.enlarged))
+                    ]
+                    + [test.truth]
+                ),
+            )
     return psnr
 
 
@@ -579,6 +646,11 @@ def finish(
     }
     weights.save(path / "weights.safetensors", network, how)
     workdir.write_json(path / "eval.json", result)
+    if run.tensorboard:
+        for name, entry in result["datasets"].items():
+            means = entry["mean"]["srcnn"]
+            values = {_score_name(name, metric): value for metric, value in means.items()}
+            run.tensorboard.scalars(config.train.steps, values)
     return result
 
 
@@ -605,35 +677,40 @@ def _describe(
 ) -> None:
     """Prints the first lines of the log: the network, the data, the devices and the optimiser."""
     arch = create_architecture(config)
-    patch_size = config.data.patch_size
-    positions = input_pipeline.count_positions(data.source, patch_size, config.data.stride)
+    patch_size, stride = config.data.patch_size, config.data.stride
+    positions = input_pipeline.count_positions(data.source, patch_size, stride)
     sizes, context = len(config.data.downscale_factors), context_of(config)
-    around = f" with {context} pixels around" if context else ""
+    around = f", with {context} pixels around them" if context else ""
+    how = "preconditioned " if config.optimizer.precondition else ""
+    options = ", ".join(f"{key} {value}" for key, value in config.optimizer.options.items())
+    falling = " falling to 0" if config.optimizer.schedule == "cosine" else ", constant"
+    unit = " in Caffe's unit" if config.optimizer.rate_unit == "euclidean" else ""
     rates = optimizer.rates_by_label(params, config.optimizer.rates)
-    labels = [
-        f"{layer}/{kind} {factor:g}"
+    factors = [
+        f"{layer}/{kind} times {factor:g}"
         for layer, kinds in rates.items()
         for kind, factor in kinds.items()
+        if factor != 1
     ]
-    how = "preconditioned " if config.optimizer.precondition else ""
-    options = ", ".join(f"{key}={value}" for key, value in config.optimizer.options.items())
     _say(
-        f"network   {arch}, {arch.weight_count:,} weights, "
-        f"padding {arch.padding}, x{config.scale}, {config.data.colour}"
+        f"network   {arch}, {'-'.join(map(str, arch.features))} filters, "
+        f"{arch.weight_count:,} weights, padding {arch.padding}, x{config.scale}, "
+        f"colour {config.data.colour}"
     )
     _say(
         f"training  {data.training.name}: {len(data.training.images)} images from "
-        f"{data.training.source}, in {sizes} size{'s' * (sizes > 1)}, {positions:,} positions for "
-        f"patches of {patch_size}{around}"
+        f"{data.training.source}{f', each in {sizes} sizes' * (sizes > 1)}: {positions:,} patches "
+        f"of {patch_size}x{patch_size} pixels{around}"
     )
     for test in data.tests:
         _say(f"testing   {test.name}: {len(test.images)} images from {test.source}")
+    _say(f"devices   {len(devices)} of {jax.device_count()} {devices[0].platform.upper()} devices")
     _say(
-        f"devices   {len(devices)} of {jax.device_count()} {devices[0].platform}, "
-        f"batch {config.train.batch_size}, {config.train.steps:,} steps"
+        f"steps     {config.train.steps:,} of {config.train.batch_size} patches; PSNR is measured "
+        f"on {data.validation} every {config.train.eval_every:,}"
     )
     _say(
-        f"optimiser {how}{config.optimizer.name}({options}), "
-        f"{config.optimizer.schedule} {train_step.learning_rate(config):.3g} "
-        f"({config.optimizer.rate_unit}), times {', '.join(labels)}"
+        f"optimiser {how}{config.optimizer.name}{f' ({options})' * bool(options)}, learning rate "
+        f"{train_step.learning_rate(config):.3g}{falling}{unit}"
+        + "".join(f", {each}" for each in factors)
     )

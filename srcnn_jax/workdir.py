@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import pathlib
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, TypedDict
@@ -413,7 +412,7 @@ def _steps(steps: Iterable[int]) -> str:
 
 
 class MetricWriter:
-    """Appends the metrics of steps to `metrics.jsonl`, and some of them to TensorBoard events.
+    """Appends the metrics of steps to `metrics.jsonl`.
 
     Each line is {'step': n, name: number, ...}, measured after n updates. Infinity is written as
     null, and a value that is not a number is left out.
@@ -448,10 +447,6 @@ class MetricWriter:
         self._file: IO[bytes] | None = None
         path, partial = folder / "metrics.jsonl", folder / "metrics.jsonl.partial"
         if writes:
-            from tensorboard.summary import Writer
-
-            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-            self._events = Writer(str(folder / "tensorboard"))
             self._file = partial.open("wb")
         if step > 0 and path.exists():
             with path.open("rb") as old:
@@ -469,7 +464,7 @@ class MetricWriter:
             self._file = path.open("ab")
 
     def write(self, step: int, **values: float) -> None:
-        """Writes a line; also to TensorBoard, unless it holds only a loss."""
+        """Writes a line."""
         values = {name: value for name, value in values.items() if value > -math.inf}  # no NaN
         for name, value in values.items():
             self.last[name] = value
@@ -487,19 +482,14 @@ class MetricWriter:
             "lines": self.mark["lines"] + 1,
             "crc32": zlib.crc32(line, self.mark["crc32"]),
         }
-        if values.keys() != {"loss"}:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step=step)
 
     def flush(self) -> None:
         """Waits until all lines are on the disk; call it before a checkpoint."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._events.flush()
 
     def close(self) -> None:
         self.flush()
         if self._file is not None:
             self._file.close()
-            self._events.close()

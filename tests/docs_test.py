@@ -48,6 +48,7 @@ OTHERS = {  # why a command is not run, by how it begins
     "kubectl": "a Kubernetes cluster",
     "gcloud": "a TPU pod",
     "srun": "a SLURM cluster",
+    "tensorboard": "a server of another project, for people who watch",
     "optuna-dashboard": "a server of another project, for people who watch",
     "srcnn-upscale": "the same as python -m srcnn_jax.upscale, which is parsed",
 }

@@ -1,12 +1,18 @@
 """The process: its cores, and where compiled programs are kept."""
 
+import logging
 import pathlib
 import signal
+import subprocess
+import sys
 
 import jax
 import pytest
+from absl import logging as absl_logging
 
 from srcnn_jax import runtime
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def test_largest_divisor():
@@ -70,3 +76,47 @@ def test_a_signal_is_answered_at_once(capfd):
         assert received == [signal.SIGTERM]
         assert capfd.readouterr().err == "\nSIGTERM: saving, then stopping\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+IN_A_SCRIPT = """
+import jax
+from configs import default
+from srcnn_jax import runtime, train
+runtime.available_cores = lambda: 2
+{before}
+config = default.get_config("x3")
+config.train.steps = 0  # so that no training begins
+try:
+    train.train_and_evaluate(config, "never")
+except ValueError:
+    print(len(jax.devices()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "printed"),
+    [
+        ("", "2\n"),
+        (
+            "jax.devices()",
+            "This training uses 1 of 2 cores, because JAX has started before it. Call "
+            "srcnn_jax.runtime.start(64, 0) before anything of JAX to use all.\n1\n",
+        ),
+        ("runtime.start(64, 0); jax.devices()", "2\n"),
+    ],
+)
+def test_a_training_in_a_script_uses_all_cores(before, printed):
+    code = IN_A_SCRIPT.format(before=before)
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == printed
+
+
+def test_warnings_of_a_command_are_plain_lines(capsys):
+    handler = absl_logging.get_absl_handler()
+    before = handler.python_handler.formatter
+    try:
+        runtime.log_plainly()
+        record = logging.LogRecord("absl", logging.WARNING, __file__, 1, "no %s", ("t91",), None)
+        assert handler.python_handler.format(record) == "warning: no t91"
+    finally:
+        handler.setFormatter(before)

@@ -432,7 +432,7 @@ def test_a_test_set_does_not_choose_the_best_weights(tiny_config, tmp_path, monk
     _, (tests,) = datasets.load_all(None, [tiny_config.eval.datasets])
     monkeypatch.setattr(datasets, "load", load)
     assert train.load_data(tiny_config).validation == tests.name
-    assert "choosing the best weights on" in caplog.text
+    assert "will choose the best weights" in caplog.text
     data = train.load_data(tiny_config, data_dir=str(tmp_path))
     assert (data.validation, len(data.validation_images)) == ("held_out", 2)
     assert loaded == ["held_out"] * 2
