@@ -8,7 +8,8 @@ import pathlib
 def write(path: pathlib.Path, content: bytes) -> None:
     """Writes a file under another name, waits until it is on the disk, and renames it.
 
-    A process that is killed in between leaves NAME.partialPID. `clean` removes it.
+    A process that is killed in between leaves NAME.partialPID. The next `write` of this file
+    removes it, and so does `clean`.
 
     Args:
       path: the file. An existing one is replaced.
@@ -17,6 +18,9 @@ def write(path: pathlib.Path, content: bytes) -> None:
     Raises:
       OSError: if the file cannot be written. Then the old file is as it was.
     """
+    for process, left in _partials(path):
+        if not _is_alive(process):
+            left.unlink(missing_ok=True)
     partial = path.with_name(f"{path.name}.partial{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -41,6 +45,26 @@ def replace(partial: pathlib.Path, path: pathlib.Path) -> None:
 
 def clean(path: pathlib.Path) -> None:
     """Removes what killed processes left of `write`. Nobody may be writing the file."""
-    for left in path.parent.glob(f"{path.name}.partial*"):
-        if left.name.removeprefix(f"{path.name}.partial").isdecimal():
-            left.unlink(missing_ok=True)
+    for _, left in _partials(path):
+        left.unlink(missing_ok=True)
+
+
+def _partials(path: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
+    """What `write` has not renamed yet, or never will, with the number of its process."""
+    start = f"{path.name}.partial"
+    found = [each for each in path.parent.glob("*") if each.name.startswith(start)]
+    ends = [(each.name.removeprefix(start), each) for each in found]
+    return [(int(end), each) for end, each in ends if end.isdecimal()]
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine runs. True where that cannot be known."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True

@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from srcnn_jax import paths, runtime
+try:
+    from srcnn_jax import paths, runtime
+except ModuleNotFoundError as error:
+    if error.name != "srcnn_jax":
+        raise
+    sys.exit("error: start it in the project's checkout, as `python -m srcnn_jax.convert`")
 
 
 def convert(

@@ -207,6 +207,8 @@ def run(config) -> None:
         raise ValueError(f"--outputs={FLAGS.outputs} goes with --mode=score")
     if FLAGS.mode != "eval" and FLAGS.self_ensemble:
         raise ValueError("--self_ensemble goes with --mode=eval")
+    if not config.name:
+        raise ValueError("config.name is empty: it names the run, and its folder under runs/")
     name = config.name if is_training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
     paths.folder(folder, "--workdir")

@@ -14,6 +14,7 @@ import optax
 from srcnn_jax import preconditioner
 
 SCHEDULES = ("cosine", "constant")
+DECAYS = {"momentum", "b1", "b2", "b3", "decay"}  # options of optax that decay a mean
 RATE_UNITS = ("mse", "euclidean")
 UPDATE_NORM = 0.09  # norm of an update of all weights, before momentum, in 1,000 steps or fewer
 MAX_RATE = 1e-3  # of networks of fewer than 8,000 weights
@@ -137,6 +138,13 @@ def _create_optax(
             f"optimizer.options {options} has {', '.join(sorted(unknown))!r}, which optax."
             f"{config.name} does not know: it takes {', '.join(known)}"
         )
+    for option in DECAYS & options.keys():
+        value = options[option]
+        if isinstance(value, (int, float)) and not 0 <= value < 1:
+            raise ValueError(
+                f"optimizer.options {option} is 0 or more, and below 1, not {value}: with "
+                f"{value} the steps would grow without end"
+            )
     try:
         optimizer = make(schedule, **options)
         jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)

@@ -20,16 +20,21 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from srcnn_jax import (
-    batch,
-    enlargement,
-    paths,
-    picture_formats,
-    pictures,
-    runtime,
-    upscale_cli,
-)
-from srcnn_jax.pictures import Picture
+try:
+    from srcnn_jax import (
+        batch,
+        enlargement,
+        paths,
+        picture_formats,
+        pictures,
+        runtime,
+        upscale_cli,
+    )
+    from srcnn_jax.pictures import Picture
+except ModuleNotFoundError as error:
+    if error.name != "srcnn_jax":
+        raise
+    sys.exit("error: start it in the project's checkout, as `python -m srcnn_jax.upscale`")
 
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -43,3 +45,14 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     atomic.clean(tmp_path / "a.json")
     assert {path.name for path in tmp_path.iterdir()} == others
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX says whether a process is alive")
+def test_the_next_write_removes_what_a_killed_process_left(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    names = [f"a.partial{killed.pid}", f"a.partial{os.getppid()}", "a.partial", "b.partial1"]
+    for name in names:
+        (tmp_path / name).touch()
+    atomic.write(tmp_path / "a", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", *names[1:]}

@@ -83,7 +83,7 @@ def metrics(workdir) -> list[dict]:
         ((f"--config={sys.executable}",), "cannot be read: SyntaxError"),
         (
             ("--config=configs/default.py:x3", "--config.nosuch=1"),
-            "no field 'nosuch': the",
+            "no field 'nosuch': --mode=config lists them",
         ),
         (
             ("--config=configs/default.py:x3", f"--workdir={ROOT}/LICENSE"),
@@ -91,6 +91,7 @@ def metrics(workdir) -> list[dict]:
         ),
         (("--config=configs/default.py:x3", "--weights="), "--weights is empty"),
         (("--config=configs/default.py:x3", "--workdir="), "--workdir is empty"),
+        (("--config=configs/default.py:x3", "--config.name="), "config.name is empty"),
         ((f"--config={ROOT}/LICENSE",), "LICENSE' cannot be read: SyntaxError"),
         (("--config=configs/default.py:x3", "--wordkir=a"), "wordkir"),
         (("--config=configs/default.py:x3", "--mode=test"), "test"),
@@ -350,16 +351,16 @@ def test_devices_that_are_not_there_are_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_start_by_its_file_tells_the_right_start():
-    command = [sys.executable, "srcnn_jax/main.py", "--config=configs/default.py:x3"]
+@pytest.mark.parametrize("command", ["main", "upscale", "convert"])
+def test_a_start_by_its_file_tells_the_right_start(command):
+    name = f"srcnn_jax.{command}"
+    command = [sys.executable, f"srcnn_jax/{command}.py", "--config=configs/default.py:x3"]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if "srcnn_jax" not in done.stderr:
         pytest.skip("the project is installed here")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "error: start it in the project's checkout, as `python -m srcnn_jax.main`\n"
-    )
+    assert done.stderr == f"error: start it in the project's checkout, as `python -m {name}`\n"
 
 
 def test_want_of_memory_is_one_line():

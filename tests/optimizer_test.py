@@ -91,6 +91,7 @@ def test_every_parameter_has_a_rate():
             {"b1": 0.9},
             r"'b1', which optax.sgd does not know: it takes momentum, nesterov",
         ),
+        ("options", {"momentum": -3.0}, "momentum is 0 or more, and below 1, not -3"),
         ("options", {"momentum": "much"}, r"momentum': 'much'.* makes no optimiser of optax"),
         ("rates", ("last/.*:0.1",), r"not a tuple of \(pattern, factor\) pairs: --config"),
         ("rates", (".*", 1.0), r"not a tuple of \(pattern, factor\) pairs: .*\('\.\*', 1\.0\),\)"),
