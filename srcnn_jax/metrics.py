@@ -5,11 +5,17 @@ The authors used public MATLAB code: their own for PSNR, Wang's for SSIM, the pa
 but these definitions reproduce its rows to the last digit
 (experiments/results/paper/metrics.md). `quantise` is the rounding before all metrics.
 
+A metric takes arrays or `Plane`s. A `Plane` keeps what was computed of it for the next metric and
+for the next image that is compared with it.
+
 SciPy imports each part on first use. That takes a quarter of a second, for which a training need
-not wait. Imports inside functions have the same reason.
+not wait.
 """
 
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -41,22 +47,49 @@ def quantise(planes: np.ndarray) -> np.ndarray:
     return to_uint8(planes)
 
 
-def psnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
+class Plane:
+    """An image, and what metrics have computed of it.
+
+    The reference of several images is one `Plane`: then its part of SSIM, MS-SSIM, IFC and NQM is
+    computed once. All that is kept goes when the `Plane` goes.
+
+    Attributes:
+      pixels: float64 of the image's shape, on the scale 0..255. They must not be changed.
+    """
+
+    def __init__(self, pixels: np.ndarray, peak: float = 255.0):
+        """Takes an array of any dtype, in 0..peak."""
+        self.pixels = np.asarray(pixels, np.float64)
+        if peak != 255:
+            self.pixels = self.pixels * (255.0 / peak)
+        self._kept: dict[Any, Any] = {}
+
+    def derive(self, function: Callable[..., Any], *others: "Plane") -> Any:
+        """Returns `function(self, *others)`, which is computed at the first call alone."""
+        key = (function, *others)
+        if key not in self._kept:
+            self._kept[key] = function(self, *others)
+        return self._kept[key]
+
+
+Image = np.ndarray | Plane
+
+
+def psnr(reference: Image, image: Image, peak: float = 255.0) -> float:
     """Peak signal-to-noise ratio in dB over all values; infinite for equal images.
 
     Args:
       reference, image: same shape, any dtype, in 0..peak (`compute_psnr.m`: shaved uint8 Y).
-      peak: the largest possible value.
+      peak: the largest possible value of an array.
 
     Raises:
       ValueError: if the shapes differ. There is no broadcasting.
     """
-    _check_shapes(reference, image)
-    error = np.mean(np.square(np.asarray(reference, np.float64) - np.asarray(image, np.float64)))
-    return float("inf") if error == 0 else float(10.0 * np.log10(peak**2 / error))
+    x, y = _planes(reference, image, peak)
+    return _decibels(255.0**2, float(np.mean(np.square(x.pixels - y.pixels))))
 
 
-def ssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
+def ssim(reference: Image, image: Image, peak: float = 255.0) -> float:
     """Mean structural similarity, as the authors' `ssim_index.m` (Wang et al. 2004).
 
     The window is an 11x11 Gaussian of sigma 1.5. The covariance is that of the population, with
@@ -71,19 +104,33 @@ def ssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float
     Raises:
       ValueError: if the shapes differ or the images are too small.
     """
-    from skimage.metrics import structural_similarity
-
     x, y = _prepare(reference, image, peak, "ssim")
-    return float(
-        structural_similarity(
-            x,
-            y,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-    )
+    (mean_x, variance_x), (mean_y, variance_y) = x.derive(_moments), y.derive(_moments)
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    rest = (2 * y.derive(_covariance, x) + _C2) / (variance_x + variance_y + _C2)
+    return float(np.mean(luminance * rest))
+
+
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_WINDOW = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+_WINDOW /= _WINDOW.sum()
+
+
+def _window_means(pixels: np.ndarray) -> np.ndarray:
+    """Returns the means (H - 10, W - 10) over the windows of SSIM that lie inside (H, W)."""
+    return _filter_both_ways(pixels, _WINDOW, "constant")[5:-5, 5:-5]
+
+
+def _moments(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the means and the variances over the windows; rounding can make some negative."""
+    mean = _window_means(plane.pixels)
+    return mean, _window_means(plane.pixels**2) - mean**2
+
+
+def _covariance(y: Plane, x: Plane) -> np.ndarray:
+    """Returns the covariances over the windows."""
+    (mean_x, _), (mean_y, _) = x.derive(_moments), y.derive(_moments)
+    return _window_means(x.pixels * y.pixels) - mean_x * mean_y
 
 
 # Exponents of contrast and structure at scales 1 to 5 of MS-SSIM. The last is also luminance's.
@@ -94,7 +141,7 @@ _LOWPASS_97 = (0.03782845550726, -0.02384946501956, -0.11062440441844, 0.3774028
 _LOWPASS_97_MIDDLE = 0.85269867900889
 
 
-def msssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
+def msssim(reference: Image, image: Image, peak: float = 255.0) -> float:
     """Multi-scale structural similarity, as MeTriX MuX's `mssim_index.m` (Wang et al. 2003).
 
     There are five scales. From one scale to the next, the image is filtered by the low-pass of the
@@ -112,34 +159,27 @@ def msssim(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> flo
       ValueError: if the shapes differ or the images are too small.
     """
     x, y = _prepare(reference, image, peak, "msssim")
-    taps = np.array([*_LOWPASS_97, _LOWPASS_97_MIDDLE, *_LOWPASS_97[::-1]])
-    taps /= taps.sum()
     result = 1.0
-    for exponent in _EXPONENTS:
-        luminance, contrast, structure = _ssim_means(x, y)
+    for scale, exponent in enumerate(_EXPONENTS):
+        if scale > 0:
+            x, y = x.derive(_halve), y.derive(_halve)
+        (_, variance_x), (_, variance_y) = x.derive(_moments), y.derive(_moments)
+        variance_x, variance_y = np.abs(variance_x), np.abs(variance_y)
+        deviations = np.sqrt(variance_x) * np.sqrt(variance_y)
+        contrast = np.mean((2 * deviations + _C2) / (variance_x + variance_y + _C2))
+        structure = np.mean((y.derive(_covariance, x) + _C2 / 2) / (deviations + _C2 / 2))
         result *= (contrast * max(structure, 0.0)) ** exponent
-        x, y = (_filter_both_ways(plane, taps, "reflect")[::2, ::2] for plane in (x, y))
+    (mean_x, _), (mean_y, _) = x.derive(_moments), y.derive(_moments)
+    luminance = np.mean((2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1))
     return float(result * luminance ** _EXPONENTS[-1])
 
 
-def _ssim_means(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Returns SSIM's luminance, contrast and structure, as means over the windows inside."""
-    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-
-    def mean(plane: np.ndarray) -> np.ndarray:
-        return _filter_both_ways(plane, window / window.sum(), "constant")[5:-5, 5:-5]
-
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_x, mean_y = mean(x), mean(y)
-    variance_x = np.abs(mean(x * x) - mean_x**2)  # rounding can make it negative
-    variance_y = np.abs(mean(y * y) - mean_y**2)
-    deviations = np.sqrt(variance_x) * np.sqrt(variance_y)
-    covariance = mean(x * y) - mean_x * mean_y
-    return (
-        float(np.mean((2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1))),
-        float(np.mean((2 * deviations + c2) / (variance_x + variance_y + c2))),
-        float(np.mean((covariance + c2 / 2) / (deviations + c2 / 2))),
-    )
+def _halve(plane: Plane) -> Plane:
+    """Returns the next scale of MS-SSIM."""
+    taps = np.array([*_LOWPASS_97, _LOWPASS_97_MIDDLE, *_LOWPASS_97[::-1]])
+    taps /= taps.sum()
+    rows = scipy.ndimage.correlate1d(plane.pixels, taps, axis=0, mode="reflect")[::2]
+    return Plane(scipy.ndimage.correlate1d(rows, taps, axis=1, mode="reflect")[:, ::2])
 
 
 def _unfold(quarter: list[list[float]], odd: bool = False) -> np.ndarray:
@@ -183,7 +223,7 @@ _LEVELS = 4  # levels of the pyramid
 _BLOCK = 3  # side of a block of coefficients, which is a vector of the model
 
 
-def ifc(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
+def ifc(reference: Image, image: Image, peak: float = 255.0) -> float:
     """Information fidelity criterion in bits per pixel, as `ifcvec.m` in MeTriX MuX 1.1.
 
     It is the information that the image holds about the reference (Sheikh, Bovik and de Veciana
@@ -203,13 +243,14 @@ def ifc(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     Raises:
       ValueError: if the shapes differ or the images are too small.
     """
-    x, y = (_mirror_to_32(plane) for plane in _prepare(reference, image, peak, "ifc"))
+    x, y = _prepare(reference, image, peak, "ifc")
     information = sum(
-        _information(band_x, band_y, level)
-        for level, (bands_x, bands_y) in enumerate(zip(_subbands(x), _subbands(y), strict=True))
-        for band_x, band_y in zip(bands_x, bands_y, strict=True)
+        _information(*bands)
+        for bands in zip(
+            x.derive(_subbands), x.derive(_scale_mixtures), y.derive(_subbands), strict=True
+        )
     )
-    return information / x.size
+    return information / math.prod(side + sum(_margins(side)) for side in x.pixels.shape)
 
 
 def _mirror_to_32(plane: np.ndarray) -> np.ndarray:
@@ -229,81 +270,158 @@ def _mirror_to_32(plane: np.ndarray) -> np.ndarray:
 
 
 def _margins(side: int) -> tuple[int, int]:
+    """Returns by how many pixels a side is extended, before and after."""
     missing = max(128, -(-side // 32) * 32) - side
     return (missing + 1) // 2, missing // 2
 
 
-def _subbands(plane: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+class _Subband(NamedTuple):
+    """A subband of the pyramid, and its moments over the windows around the blocks' middles.
+
+    Attributes:
+      pixels: (H, W), multiples of _BLOCK.
+      window: side of the windows, which a mirror at the edge fills.
+      mean: (H / _BLOCK, W / _BLOCK).
+      energy: (H / _BLOCK, W / _BLOCK), the sum of the squares about the mean.
+    """
+
+    pixels: np.ndarray
+    window: int
+    mean: np.ndarray
+    energy: np.ndarray
+
+
+def _subbands(plane: Plane) -> list[_Subband]:
     """Returns the vertical and horizontal subband of every level of the pyramid, finest first."""
-
-    def filtered(taps: np.ndarray) -> np.ndarray:
-        return scipy.ndimage.correlate(plane, taps, mode="mirror")
-
-    plane = filtered(_PYRAMID_FIRST)
+    pixels = _mirror_to_32(plane.pixels)
     bands = []
-    for _ in range(_LEVELS):
-        bands.append((filtered(_PYRAMID_VERTICAL), filtered(_PYRAMID_VERTICAL.T)))
-        plane = filtered(_PYRAMID_LOWPASS)[::2, ::2]
+    for level in range(_LEVELS):
+        *oriented, pixels = _filter_level(pixels, is_first=level == 0)
+        for band in oriented:
+            height, width = (side // _BLOCK * _BLOCK for side in band.shape)
+            band = band[:height, :width]
+            window = 2 ** (_LEVELS - level) + 1
+            mean = _window_sums(band, window) / window**2
+            energy = np.maximum(_window_sums(band**2, window) - window**2 * mean**2, 0)
+            bands.append(_Subband(band, window, mean, energy))
     return bands
 
 
-def _information(band_x: np.ndarray, band_y: np.ndarray, level: int) -> float:
-    """Returns the bits in a subband without the blocks at its border; level 0 is the finest."""
-    height, width = (side // _BLOCK * _BLOCK for side in band_x.shape)
-    band_x, band_y = band_x[:height, :width], band_y[:height, :width]
-    window = 2 ** (_LEVELS - level) + 1
-    gain, noise = _channel(band_x, band_y, window)
-    scales, eigenvalues = _scale_mixture(band_x)
-    border = -(-(window // 2) // _BLOCK)  # blocks whose window crosses the edge
-    inside = (slice(border, -border), slice(border, -border))
-    snr = (gain**2 * scales / (noise + 1e-10))[inside]
-    return float(np.sum(np.log2(1 + snr[..., None] * eigenvalues)))
+def _filter_level(pixels: np.ndarray, is_first: bool) -> tuple[np.ndarray, ...]:
+    """Returns a level's vertical and horizontal subband, and the image (H/2, W/2) of the next one.
 
-
-def _channel(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates the gain and noise variance of y = gain x + noise, by regression at every block.
-
-    The window of the regression is around the middle of the block.
+    A product of Fourier transforms filters the image (H, W), mirrored about its edge pixels. On the
+    first level `_PYRAMID_FIRST` is a factor of each filter. It is symmetric, so what it has
+    filtered is mirrored, too.
     """
+    height, width = pixels.shape
+    radius = _pyramid_filters(is_first).shape[-1] // 2
+    padded = np.pad(pixels, radius, mode="reflect")
+    rows = 2 * scipy.fft.next_fast_len((padded.shape[0] + 1) // 2)
+    columns = scipy.fft.next_fast_len(padded.shape[1], real=True)
+    spectrum = scipy.fft.rfft2(padded, (rows, columns))
+    vertical, horizontal, lowpass = _pyramid_responses(rows, columns, is_first)
+    folded = spectrum * lowpass  # its two halves are one for an image of every other row
+    folded = (folded[: rows // 2] + folded[rows // 2 :]) / 2
+    return (
+        scipy.fft.irfft2(spectrum * vertical, (rows, columns))[:height, :width],
+        scipy.fft.irfft2(spectrum * horizontal, (rows, columns))[:height, :width],
+        scipy.fft.irfft2(folded, (rows // 2, columns))[: height // 2, :width:2],
+    )
+
+
+@functools.cache
+def _pyramid_filters(is_first: bool) -> np.ndarray:
+    """Returns the vertical, horizontal and low-pass filter, (3, N, N), with zeros around."""
+    filters = [_PYRAMID_VERTICAL, _PYRAMID_VERTICAL.T, _PYRAMID_LOWPASS]
+    if is_first:
+        filters = [scipy.signal.convolve2d(_PYRAMID_FIRST, taps) for taps in filters]
+    side = max(len(taps) for taps in filters)
+    return np.stack([np.pad(taps, (side - len(taps)) // 2) for taps in filters])
+
+
+@functools.lru_cache(maxsize=2 * _LEVELS)  # portrait and landscape
+def _pyramid_responses(rows: int, columns: int, is_first: bool) -> np.ndarray:
+    """Returns (3, rows, columns // 2 + 1): the factors by which the filters change a spectrum.
+
+    The filtered image begins with the first pixel for which the filter lies inside.
+    """
+    return np.conj(scipy.fft.rfft2(_pyramid_filters(is_first), (rows, columns)))
+
+
+def _window_sums(pixels: np.ndarray, window: int) -> np.ndarray:
+    """Returns the sums (H / _BLOCK, W / _BLOCK) over the windows around the blocks' middles."""
+    for _ in range(2):  # down the columns, then, after the transpose, across the rows
+        count = len(pixels) // _BLOCK
+        mirrored = pixels[np.pad(np.arange(len(pixels)), window // 2, mode="reflect")]
+        sums = np.zeros((count, pixels.shape[1]))
+        for first in range(_BLOCK // 2, _BLOCK // 2 + window):
+            sums += mirrored[first::_BLOCK][:count]
+        pixels = sums.T
+    return pixels
+
+
+class _ScaleMixture(NamedTuple):
+    """The model of a subband: the scale of every block, and the eigenvalues of their covariance."""
+
+    scales: np.ndarray  # (H / _BLOCK, W / _BLOCK)
+    eigenvalues: np.ndarray  # (_BLOCK**2,)
+
+
+def _scale_mixtures(plane: Plane) -> list[_ScaleMixture]:
+    """Returns the models of the subbands, as `_subbands`."""
+    return [_scale_mixture(band.pixels) for band in plane.derive(_subbands)]
+
+
+def _scale_mixture(x: np.ndarray) -> _ScaleMixture:
+    """Estimates the model of (H, W): the covariance from all blocks, also overlapping ones."""
+    height, width = (side - _BLOCK + 1 for side in x.shape)
+    shifted = [x[i : i + height, j : j + width] for i in range(_BLOCK) for j in range(_BLOCK)]
+    mean = np.array([each.mean() for each in shifted])
+    products = [
+        [np.einsum("ij,ij", a, b) if i <= j else 0.0 for j, b in enumerate(shifted)]
+        for i, a in enumerate(shifted)
+    ]
+    covariance = np.triu(products) + np.triu(products, 1).T
+    covariance = covariance / (height * width) - np.outer(mean, mean)
+    blocks = np.stack([x[i::_BLOCK, j::_BLOCK] for i in range(_BLOCK) for j in range(_BLOCK)], -1)
+    inverse = np.linalg.pinv(covariance, hermitian=True)  # a flat image has no inverse
+    scales = np.sum(blocks @ inverse * blocks, axis=-1) / _BLOCK**2
+    return _ScaleMixture(scales, np.maximum(np.linalg.eigvalsh(covariance), 0))
+
+
+def _information(x: _Subband, mixture: _ScaleMixture, y: _Subband) -> float:
+    """Returns the bits in a subband of an image, without the blocks at its border."""
+    gain, noise = _channel(x, y)
+    border = -(-(x.window // 2) // _BLOCK)  # blocks whose window crosses the edge
+    inside = (slice(border, -border), slice(border, -border))
+    snr = (gain**2 * mixture.scales / (noise + 1e-10))[inside]
+    product = np.ones_like(snr)  # one logarithm of it is the sum of nine
+    for eigenvalue in mixture.eigenvalues:
+        product *= 1 + snr * eigenvalue
+    return float(np.sum(np.log2(product)))
+
+
+def _channel(x: _Subband, y: _Subband) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates the gain and noise variance of y = gain x + noise, by regression at every block."""
     tolerance = 1e-15
-    count = window**2
-
-    def total(plane: np.ndarray) -> np.ndarray:
-        for _ in range(2):  # down the columns, then, after the transpose, across the rows
-            sums = scipy.ndimage.correlate1d(plane, np.ones(window), axis=0, mode="mirror")
-            plane = sums[_BLOCK // 2 :: _BLOCK].T
-        return plane
-
-    mean_x, mean_y = total(x) / count, total(y) / count
-    covariance = total(x * y) - count * mean_x * mean_y
-    energy_x = np.maximum(total(x * x) - count * mean_x**2, 0)
-    energy_y = np.maximum(total(y * y) - count * mean_y**2, 0)
-    gain = covariance / (energy_x + tolerance)
-    noise = (energy_y - gain * covariance) / count
+    count = x.window**2
+    covariance = _window_sums(x.pixels * y.pixels, x.window) - count * x.mean * y.mean
+    gain = covariance / (x.energy + tolerance)
+    noise = (y.energy - gain * covariance) / count
     for nothing, rest in (
-        (energy_x < tolerance, energy_y),
-        (energy_y < tolerance, np.zeros_like(energy_y)),
-        (gain < 0, energy_y),
+        (x.energy < tolerance, y.energy),
+        (y.energy < tolerance, np.zeros_like(y.energy)),
+        (gain < 0, y.energy),
     ):
         gain, noise = np.where(nothing, 0, gain), np.where(nothing, rest, noise)
     return gain, np.maximum(noise, tolerance)
 
 
-def _scale_mixture(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the scale of every block and the eigenvalues of the blocks' common covariance."""
-    everywhere = np.lib.stride_tricks.sliding_window_view(x, (_BLOCK, _BLOCK))
-    covariance = np.cov(everywhere.reshape(-1, _BLOCK**2), rowvar=False, bias=True)
-    blocks = everywhere[::_BLOCK, ::_BLOCK].reshape(-1, _BLOCK**2)
-    inverse = np.linalg.pinv(covariance, hermitian=True)  # a flat image has no inverse
-    scales = np.sum(blocks @ inverse * blocks, axis=1) / _BLOCK**2
-    shape = (x.shape[0] // _BLOCK, x.shape[1] // _BLOCK)
-    return scales.reshape(shape), np.maximum(np.linalg.eigvalsh(covariance), 0)
-
-
 _VIEWING_ANGLE = np.degrees(1 / 3.5)  # degrees of an image at a distance of 3.5 times its height
 
 
-def nqm(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
+def nqm(reference: Image, image: Image, peak: float = 255.0) -> float:
     """Noise quality measure in dB, as `nqm_modified.m` in MeTriX MuX 1.1.
 
     It is the signal-to-noise ratio between the two images as an observer sees them (Damera-Venkata
@@ -323,29 +441,78 @@ def nqm(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
       ValueError: if the shapes differ.
     """
     x, y = _prepare(reference, image, peak, "nqm")
-    height, width = x.shape
-    radius = np.hypot(*np.ogrid[-height / 2 : height / 2, -width / 2 : width / 2])
-
-    spectra = np.fft.fft2([x, y])
-
-    def filtered(response: np.ndarray) -> np.ndarray:
-        return np.fft.ifft2(np.fft.fftshift(response) * spectra).real
-
-    below_x, below_y = filtered(_cosine_log(radius + 2, 2))
-    seen_x, seen_y = np.zeros_like(x), np.zeros_like(y)
-    for band in range(1, 6):
-        band_x, band_y = filtered(_cosine_log(radius, 2**band))
-        with np.errstate(divide="ignore", invalid="ignore"):  # division by 0 in black areas
-            contrast_x, contrast_y = band_x / below_x, band_y / below_y
-        below_x, below_y = below_x + band_x, below_y + band_y
+    bands, seen_x = x.derive(_seen_reference)
+    seen_y = np.zeros_like(seen_x)
+    for octave, (band_x, contrast_x), (band_y, contrast_y) in zip(
+        _OCTAVES, bands, _local_contrasts(y), strict=True
+    ):
+        hidden = _is_hidden(contrast_y, octave)
         # As in the MATLAB code, the masking threshold is that at the band's number, not frequency.
-        masking = 0.86 * contrast_x + (0.3 - 0.86) * _contrast_threshold(band)
-        clipped = np.where(np.abs(contrast_y) > 1, 1, contrast_y)
-        band_y = np.where(np.abs(clipped - contrast_x) < masking, band_x, band_y)
-        threshold = _contrast_threshold(2**band / _VIEWING_ANGLE)
-        seen_x += np.where(np.abs(contrast_x) < threshold, 0, band_x)
-        seen_y += np.where(np.abs(contrast_y) < threshold, 0, band_y)
+        masking = 0.86 * contrast_x + (0.3 - 0.86) * _contrast_threshold(octave)
+        np.copyto(contrast_y, 1, where=np.abs(contrast_y) > 1)
+        seen = np.where(np.abs(contrast_y - contrast_x) < masking, band_x, band_y)
+        np.copyto(seen, 0, where=hidden)
+        seen_y += seen
     return _decibels(np.sum(seen_x**2), np.sum((seen_x - seen_y) ** 2))
+
+
+_OCTAVES = range(1, 6)  # bands of 2**octave cycles per image
+
+
+def _seen_reference(plane: Plane) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """Returns all of `_local_contrasts`, and the sum of what is seen of the bands."""
+    bands = list(_local_contrasts(plane))
+    seen = np.zeros_like(plane.pixels)
+    for octave, (band, contrast) in zip(_OCTAVES, bands, strict=True):
+        seen += np.where(_is_hidden(contrast, octave), 0, band)
+    return bands, seen
+
+
+def _is_hidden(contrast: np.ndarray, octave: int) -> np.ndarray:
+    """Returns where the contrast of a band is too low for the eye."""
+    return np.abs(contrast) < _contrast_threshold(2**octave / _VIEWING_ANGLE)
+
+
+def _local_contrasts(plane: Plane) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields each band (H, W), and Peli's contrast: the band over all that is below it."""
+    height, width = plane.pixels.shape
+    highest = _band_response(height, width, _OCTAVES[-1])
+    rows = scipy.fft.rfft(plane.pixels, axis=1)[:, : highest.shape[1]]
+    spectrum = scipy.fft.fft(rows, axis=0)
+
+    def filtered(octave: int) -> np.ndarray:
+        response = _band_response(height, width, octave)
+        rows = scipy.fft.ifft(response * spectrum[:, : response.shape[1]], axis=0)
+        return scipy.fft.irfft(rows, width, axis=1)
+
+    below = filtered(0)
+    for octave in _OCTAVES:
+        band = filtered(octave)
+        with np.errstate(divide="ignore", invalid="ignore"):  # division by 0 in black areas
+            yield band, band / below
+        below += band
+
+
+@functools.lru_cache(maxsize=2 * (1 + len(_OCTAVES)))  # portrait and landscape
+def _band_response(height: int, width: int, octave: int) -> np.ndarray:
+    """Returns (H, columns), the factors of a spectrum of real numbers; 0 for more columns.
+
+    Octave 0 is what lies below the first band. Frequencies of an odd side lie half a cycle off, as
+    in the MATLAB code. So a response is not symmetric, and only its even part is in the real image.
+    """
+    # one column more than the last that is not 0: the band ends an octave above its centre
+    columns = min(width // 2 + 1, 2 ** (octave + 1) + 2)
+    down = scipy.fft.ifftshift(np.arange(height) - height / 2)[:, None]
+    across = scipy.fft.ifftshift(np.arange(width) - width / 2)
+
+    def response(down: np.ndarray, across: np.ndarray) -> np.ndarray:
+        radius = np.hypot(down, across[:columns])
+        return _cosine_log(radius, 2**octave) if octave else _cosine_log(radius + 2, 2)
+
+    def negative(frequencies: np.ndarray) -> np.ndarray:
+        return np.roll(frequencies[::-1], 1, axis=0)
+
+    return (response(down, across) + response(negative(down), negative(across))) / 2
 
 
 def _cosine_log(radius: np.ndarray, centre: float) -> np.ndarray:
@@ -360,7 +527,7 @@ def _contrast_threshold(frequency: float) -> float:
     return float(1 / (200 * 2.6 * (0.0192 + f) * np.exp(-(f**1.1))))
 
 
-def wpsnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
+def wpsnr(reference: Image, image: Image, peak: float = 255.0) -> float:
     """Weighted PSNR in dB, as Ruizhen Liu's `WPSNR.m`: the error is filtered as by the eye.
 
     The filter has 41x41 taps. They come from the contrast sensitivity function of Miyahara et al.
@@ -377,9 +544,15 @@ def wpsnr(reference: np.ndarray, image: np.ndarray, peak: float = 255.0) -> floa
       ValueError: if the shapes differ.
     """
     x, y = _prepare(reference, image, peak, "wpsnr")
-    taps = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(_contrast_sensitivity())).real)
-    error = scipy.signal.fftconvolve(x - y, taps, mode="same")
-    return _decibels(255**2, 0 if np.array_equal(x, y) else np.mean(error**2))
+    error = scipy.signal.fftconvolve(x.pixels - y.pixels, _sensitivity_taps(), mode="same")
+    is_equal = np.array_equal(x.pixels, y.pixels)
+    return _decibels(255**2, 0 if is_equal else np.mean(error**2))
+
+
+@functools.cache
+def _sensitivity_taps() -> np.ndarray:
+    """Returns the filter (41, 41) of WPSNR."""
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(_contrast_sensitivity())).real)
 
 
 def _contrast_sensitivity() -> np.ndarray:
@@ -419,23 +592,27 @@ def by_name(text: str) -> dict[str, Metric]:
     return {name: METRICS[name] for name in dict.fromkeys(["psnr", *names])}
 
 
-def _check_shapes(reference: np.ndarray, image: np.ndarray) -> None:
-    if reference.shape != image.shape:
-        raise ValueError(f"cannot compare images of shapes {reference.shape} and {image.shape}")
+def _planes(reference: Image, image: Image, peak: float) -> tuple[Plane, Plane]:
+    """Returns both images as `Plane`s.
+
+    Raises:
+      ValueError: if their shapes differ.
+    """
+    x, y = (each if isinstance(each, Plane) else Plane(each, peak) for each in (reference, image))
+    if x.pixels.shape != y.pixels.shape:
+        raise ValueError(f"cannot compare images of shapes {x.pixels.shape} and {y.pixels.shape}")
+    return x, y
 
 
-def _prepare(
-    reference: np.ndarray, image: np.ndarray, peak: float, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Checks both images for a metric, and returns them as float64 in 0..255."""
-    _check_shapes(reference, image)
-    least = MIN_SIDE[name]
-    if reference.ndim != 2 or min(reference.shape) < least:
+def _prepare(reference: Image, image: Image, peak: float, name: str) -> tuple[Plane, Plane]:
+    """As `_planes`, but checks that a metric can compare the images."""
+    x, y = _planes(reference, image, peak)
+    least, shape = MIN_SIDE[name], x.pixels.shape
+    if len(shape) != 2 or min(shape) < least:
         raise ValueError(
-            f"{name} needs grey images of at least {least}x{least} pixels, not {reference.shape}"
+            f"{name} needs grey images of at least {least}x{least} pixels, not {shape}"
         )
-    scale = 255.0 / peak
-    return np.asarray(reference, np.float64) * scale, np.asarray(image, np.float64) * scale
+    return x, y
 
 
 def _filter_both_ways(plane: np.ndarray, taps: np.ndarray, mode: str) -> np.ndarray:

@@ -193,6 +193,60 @@ def test_images_that_cannot_be_compared(name):
             metric(small, small)
 
 
+@pytest.mark.parametrize("shape", [(128, 160), (192, 128)])
+def test_the_pyramid_is_that_of_direct_correlation(shape):
+    plane = np.random.default_rng(0).uniform(0, 255, shape)
+    bands = metrics._subbands(metrics.Plane(plane))
+    expected = scipy.ndimage.correlate(plane, metrics._PYRAMID_FIRST, mode="mirror")
+    for vertical, horizontal in zip(bands[::2], bands[1::2], strict=True):
+        for band, taps in (
+            (vertical, metrics._PYRAMID_VERTICAL),
+            (horizontal, metrics._PYRAMID_VERTICAL.T),
+        ):
+            height, width = band.pixels.shape
+            direct = scipy.ndimage.correlate(expected, taps, mode="mirror")[:height, :width]
+            np.testing.assert_allclose(band.pixels, direct, rtol=0, atol=1e-11)
+        lowpass = scipy.ndimage.correlate(expected, metrics._PYRAMID_LOWPASS, mode="mirror")
+        expected = lowpass[::2, ::2]
+    sums = scipy.ndimage.convolve(bands[0].pixels, np.ones((17, 17)), mode="mirror")[1::3, 1::3]
+    np.testing.assert_allclose(bands[0].mean, sums / 17**2, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (61, 83), (200, 171)])
+def test_the_bands_of_nqm_are_those_of_the_whole_transform(shape):
+    """As the MATLAB code: all frequencies, about the middle of the image, and the real part."""
+    plane = np.random.default_rng(0).uniform(100, 200, shape)
+    height, width = shape
+    radius = np.hypot(*np.ogrid[-height / 2 : height / 2, -width / 2 : width / 2])
+
+    def filtered(radius, centre):
+        response = np.fft.fftshift(metrics._cosine_log(radius, centre))
+        return np.fft.ifft2(response * np.fft.fft2(plane)).real
+
+    below = filtered(radius + 2, 2)
+    bands = list(metrics._local_contrasts(metrics.Plane(plane)))
+    assert len(bands) == 5
+    for octave, (band, contrast) in enumerate(bands, 1):
+        expected = filtered(radius, 2**octave)
+        np.testing.assert_allclose(band, expected, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(contrast, expected / below, rtol=0, atol=1e-11)
+        below += expected
+
+
+def test_a_plane_is_the_array_and_computes_its_part_once(cat):
+    others = [noisy(cat, 5), noisy(cat, 10)]
+    reference = metrics.Plane(cat / 255, peak=1.0)
+    for other in others:
+        plane = metrics.Plane(other)
+        for metric in metrics.METRICS.values():
+            assert metric(reference, plane) == metric(cat / 255 * 255, other)
+    calls = []
+    assert reference.derive(lambda plane: calls.append(plane.pixels.shape)) is None
+    function = calls.append
+    assert reference.derive(function) is reference.derive(function) is None
+    assert calls == [cat.shape, reference]
+
+
 def test_metrics_by_name():
     assert list(metrics.by_name("ssim, ifc")) == ["psnr", "ssim", "ifc"]
     assert list(metrics.by_name("psnr")) == ["psnr"]
