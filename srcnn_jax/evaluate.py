@@ -4,14 +4,14 @@ import dataclasses
 import os
 import pathlib
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
 from srcnn_jax import colour as colours
-from srcnn_jax import config_fields, image, metrics, paths, workdir
+from srcnn_jax import config_fields, image, metrics, parallel, paths, workdir
 from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
 from srcnn_jax.predict import predict, predict_self_ensemble
 from srcnn_jax.weights import Network
@@ -101,11 +101,25 @@ def to_luminance(planes: np.ndarray, colour: str, luminance: str) -> np.ndarray:
 
 
 def score(
-    truth: np.ndarray, output: np.ndarray, scale: int, chosen: Mapping[str, metrics.Metric]
-) -> dict[str, float]:
-    """Returns the metrics of uint8 (H, W) images after shaving `scale` pixels off every side."""
-    truth, output = image.shave(truth, scale), image.shave(output, scale)
-    return {name: metric(truth, output) for name, metric in chosen.items()}
+    truth: np.ndarray,
+    outputs: Mapping[str, np.ndarray],
+    scale: int,
+    chosen: Mapping[str, metrics.Metric],
+) -> dict[str, dict[str, float]]:
+    """Returns the metrics of several outputs for one image, by the names of the outputs.
+
+    Args:
+      truth: uint8 (H, W).
+      outputs: uint8 (H, W) by name.
+      scale: number of pixels that are shaved off every side.
+      chosen: as `metrics.by_name` returns them.
+    """
+    reference = metrics.Plane(image.shave(truth, scale))
+    planes = {name: metrics.Plane(image.shave(output, scale)) for name, output in outputs.items()}
+    return {
+        name: {metric: compute(reference, plane) for metric, compute in chosen.items()}
+        for name, plane in planes.items()
+    }
 
 
 def mean_psnr(network: Network, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
@@ -305,23 +319,31 @@ def _score_all(
     restore: Callable[[Dataset, TestImage], tuple[str, np.ndarray]],
     metric_names: str,
 ) -> dict[str, Any]:
-    """Scores bicubic and one method: `restore` returns the method's name and uint8 luminance."""
+    """Scores bicubic and one method: `restore` returns the method's name and uint8 luminance.
+
+    A thread for each core computes metrics, while the next images are restored.
+    """
     chosen = metrics.by_name(metric_names)
+
+    def outputs_of(dataset: Dataset) -> Iterator[tuple[TestImage, dict[str, np.ndarray]]]:
+        for test in create_test_images(dataset, scale, colour):
+            bicubic = to_luminance(test.enlarged, colour, test.luminance)
+            method, output = restore(dataset, test)
+            yield test, {"bicubic": bicubic, method: output}
+
+    def score_image(task: tuple[TestImage, dict[str, np.ndarray]]) -> dict[str, Any]:
+        test, outputs = task
+        try:
+            return {"name": test.name, **score(test.truth, outputs, scale, chosen)}
+        except Exception as error:
+            error.add_note(f"in the metrics of image {test.name!r}")
+            raise
+
     for dataset in datasets:
         check_sizes(dataset, scale, metric_names)
     results = {}
     for dataset in datasets:
-        rows: list[dict[str, Any]] = []
-        for test in create_test_images(dataset, scale, colour):
-            bicubic = to_luminance(test.enlarged, colour, test.luminance)
-            method, output = restore(dataset, test)
-            rows.append(
-                {
-                    "name": test.name,
-                    "bicubic": score(test.truth, bicubic, scale, chosen),
-                    method: score(test.truth, output, scale, chosen),
-                }
-            )
+        rows = list(parallel.map_in_threads(score_image, outputs_of(dataset)))
         results[dataset.name] = {
             "source": dataset.source,
             "fingerprint": dataset.fingerprint,

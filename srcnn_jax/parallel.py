@@ -1,10 +1,15 @@
-"""Data parallelism: the devices of a training step, `pmap`, and the mean of the gradients."""
+"""Data parallelism: the devices of a training step, `pmap`, and the mean of the gradients.
 
+`map_in_threads` is for work on the CPU that is not JAX's.
+"""
+
+import collections
+import concurrent.futures
 import functools
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +17,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from srcnn_jax.runtime import largest_divisor
+from srcnn_jax.runtime import available_cores, largest_divisor
 
 AXIS = "batch"
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
@@ -206,3 +213,28 @@ def _pmap_largest() -> Callable:
 def is_main_process() -> bool:
     """Whether this process writes logs and files."""
     return jax.process_index() == 0
+
+
+def map_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yields `function(item)` in the order of the items, computed by a thread for each core.
+
+    It is for functions that spend their time in NumPy and SciPy, which let other threads run. The
+    items are taken in this thread, one more than there are threads at a time, so that few are in
+    memory.
+
+    Raises:
+      Exception: what `function` or the items raise, in the order of the items. Items that have not
+        begun are left out.
+    """
+    threads = available_cores()
+    pool = concurrent.futures.ThreadPoolExecutor(threads, "map_in_threads")
+    pending: collections.deque[concurrent.futures.Future[R]] = collections.deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

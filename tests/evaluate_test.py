@@ -127,7 +127,7 @@ def test_the_authors_955_network_on_bsd200(data_dir, oracle_dir):
     for test in evaluate.create_test_images(datasets.load("bsd200", data_dir=data_dir), 3, "y"):
         output = predict(network, test.enlarged)
         output = evaluate.to_luminance(output, "y", test.luminance)
-        scores.append(evaluate.score(test.truth, output, 3, chosen))
+        scores.append(evaluate.score(test.truth, {"srcnn": output}, 3, chosen)["srcnn"])
     assert np.mean([score["psnr"] for score in scores]) == pytest.approx(27.180, abs=0.005)
     assert np.mean([score["ssim"] for score in scores]) == pytest.approx(0.7971, abs=0.00005)
 
@@ -226,6 +226,16 @@ def test_metrics_are_checked_before_the_work():
         evaluate.evaluate(IDENTITY, [made((41, 50))], 3, metric_names="psnr,lpips")
     with pytest.raises(ValueError, match="50x41 pixels, too few for msssim at scale 3"):
         evaluate.evaluate(IDENTITY, [made((41, 50))], 3, metric_names="psnr,msssim,ifc")
+
+
+def test_an_error_in_the_metrics_names_its_image(monkeypatch):
+    def fails(reference, image):
+        raise MemoryError
+
+    monkeypatch.setitem(metrics.METRICS, "ifc", fails)
+    with pytest.raises(MemoryError) as caught:
+        evaluate.evaluate(IDENTITY, [made((60, 70))], 3, metric_names="psnr,ifc")
+    assert caught.value.__notes__ == ["in the metrics of image 'image0'"]
 
 
 def test_a_name_too_long_to_be_saved_is_known_before_the_work(tiny_config, photographs, tmp_path):

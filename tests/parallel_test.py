@@ -1,6 +1,7 @@
 """How many devices there are and are used."""
 
 import itertools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -65,3 +66,38 @@ def test_mean_is_the_same_to_the_bit_on_any_number_of_devices():
         )
         for copy in mean(values.reshape(devices, -1, 1000)):
             np.testing.assert_array_equal(copy, whole)
+
+
+def test_threads_keep_the_order_and_take_few_items(monkeypatch):
+    monkeypatch.setattr(parallel, "available_cores", lambda: 2)
+    together, taken, finished = threading.Barrier(2), [], []
+
+    def items():
+        for i in range(6):
+            assert len(taken) - len(finished) <= 3
+            taken.append(i)
+            yield i
+
+    def work(i):
+        together.wait(timeout=60)  # two at a time
+        return -i
+
+    for result in parallel.map_in_threads(work, items()):
+        finished.append(result)
+    assert finished == [0, -1, -2, -3, -4, -5]
+
+
+def test_what_a_thread_raises_is_raised_and_ends_the_work(monkeypatch):
+    monkeypatch.setattr(parallel, "available_cores", lambda: 2)
+    begun = []
+
+    def work(i):
+        begun.append(i)
+        if i == 1:
+            raise ValueError("the second")
+        return i
+
+    with pytest.raises(ValueError, match="the second"):
+        list(parallel.map_in_threads(work, range(100)))
+    assert len(begun) < 6
+    assert not [t for t in threading.enumerate() if t.name.startswith("map_in_threads")]

@@ -34,18 +34,20 @@ def means(
     dataset: datasets.Dataset, scale: int, way: str, network: weights.Network | None = None
 ) -> list[float]:
     """The mean of every metric over the test set, in the order of `metrics.METRICS`."""
-    from srcnn_jax import evaluate, metrics
+    from srcnn_jax import evaluate, metrics, parallel
     from srcnn_jax.predict import predict
 
-    rows = []
-    for _, pixels in dataset.images:
+    def score(pixels: np.ndarray) -> list[float]:
         truth = image.luminance(image.modcrop(pixels, scale), dataset.luminance)
         output = enlarge(truth, scale, way)
         if network:
             output = predict(network, output[..., None])[..., 0]
         if output.dtype != np.uint8:
             output = image.to_uint8(output)
-        rows.append(list(evaluate.score(truth, output, scale, metrics.METRICS).values()))
+        scores = evaluate.score(truth, {"ours": output}, scale, metrics.METRICS)
+        return list(scores["ours"].values())
+
+    rows = list(parallel.map_in_threads(score, (pixels for _, pixels in dataset.images)))
     return [float(mean) for mean in np.mean(rows, axis=0)]
 
 
