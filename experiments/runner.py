@@ -25,10 +25,15 @@ from srcnn_jax import workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 POLL = 1.0  # seconds between two checks of a process or a lock
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what they stop has not failed
 
 
 class TrainingError(Exception):
     """A training that failed: why, in one line."""
+
+
+class TrainingStopped(TrainingError):  # noqa: N818 (it has not failed)
+    """A training that a signal stopped, and that goes on from its checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +117,7 @@ def run(
         says if it belongs to another config.
 
     Raises:
+      TrainingStopped: if a signal stops the training, and not us.
       TrainingError: if the training fails.
     """
     with lock(training.folder, beat) as held:
@@ -127,6 +133,8 @@ def run(
                 start_new_session=watch is not None,
             )
             if code := wait(process, watch):
+                if signum := stop_signal(code):
+                    raise TrainingStopped(f"stopped by {signum.name}")
                 output.seek(0)
                 raise TrainingError(reason(code, output.read().decode(errors="replace")))
 
@@ -163,6 +171,11 @@ def wait(process: subprocess.Popen, watch: Callable[[], None] | None = None) -> 
             process.kill()
             raise
         raise
+
+
+def stop_signal(code: int) -> signal.Signals | None:
+    """The signal of `STOPS` for which a process ended with this exit code; None for other ends."""
+    return next((each for each in STOPS if code in (-each, 128 + each)), None)
 
 
 def reason(code: int, log: str) -> str:

@@ -4,10 +4,11 @@ Any number of workers, on any machines, may work on one storage. None of them le
 
 - Each worker puts the tasks into the storage that no trial stands for (`fill`). If two workers do
   so at once, a task has two trials. The later one is dropped when its turn comes (`claim`).
-- A trial whose worker was stopped, or died and gave no more sign of life, becomes a failed trial
-  without a reason, which stands for nothing. The next worker that looks puts its task in again,
-  with the same parameters. (Optuna's own callback for that would lose the trial if the worker that
-  calls it is killed there, and may add it twice.)
+- A trial that was stopped waits again (`give_back`), with its parameters.
+- A trial whose worker died and gave no more sign of life becomes a failed trial without a reason,
+  which stands for nothing. The next worker that looks puts its task in again, with the same
+  parameters. (Optuna's own callback for that would lose the trial if the worker that calls it is
+  killed there, and may add it twice.)
 - A trial's folder is named by its parameters and locked while a process trains there. So the retry
   goes on from the checkpoint, even where a worker was only thought to be dead.
 """
@@ -156,12 +157,17 @@ def give_sign_of_life(storage: optuna.storages.BaseStorage, trial_id: int) -> No
         storage.record_heartbeat(trial_id)
 
 
+def give_back(storage: optuna.storages.BaseStorage, trial_id: int) -> None:
+    """Lets a running trial wait again; a trial that has ended meanwhile is left as it is."""
+    with contextlib.suppress(UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+
 def give_back_running(study: optuna.Study, storage: optuna.storages.BaseStorage) -> int:
     """Gives back all running trials; returns how many."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
-        with contextlib.suppress(UpdateFinishedTrialError):
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        give_back(storage, trial._trial_id)
     return len(running)
 
 

@@ -85,6 +85,7 @@ def train_run(
       report: called with step and PSNR of each evaluation; what it raises stops the training.
 
     Raises:
+      runner.TrainingStopped: if a signal stops the training, and not us.
       runner.TrainingError: if the training fails.
     """
     reported = -1
@@ -182,6 +183,9 @@ def _run(worker: Worker, trial: optuna.Trial) -> None:
         outcome = f"pruned, {stop}"
     except UpdateFinishedTrialError:
         outcome = "it was taken for dead, and given to another worker"
+    except runner.TrainingStopped as stop:  # the training alone, by somebody else
+        trials.give_back(worker.storage, trial._trial_id)
+        outcome = f"{stop}, and waits for its next turn"
     except (TrialError, runner.TrainingError, ValueError, OSError) as error:
         outcome = " ".join(str(error).split())
         with contextlib.suppress(UpdateFinishedTrialError):
@@ -189,7 +193,7 @@ def _run(worker: Worker, trial: optuna.Trial) -> None:
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         outcome = f"failed: {outcome}"
     except BaseException:  # Ctrl-C, SIGTERM, or the storage is gone
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        trials.give_back(worker.storage, trial._trial_id)
         raise
     name = trial.user_attrs["key"]
     if sweep.searching:
@@ -210,7 +214,11 @@ def _objective(worker: Worker, trial: optuna.Trial) -> float:
     trial.set_user_attr("fields", {field: runner.text(value) for field, value in fields.items()})
     trial.set_user_attr("multiply_adds", cost)
 
+    known = worker.storage.get_trial(trial._trial_id).intermediate_values  # before it was stopped
+
     def report(step: int, psnr: float) -> None:
+        if step in known:
+            return
         trial.report(psnr, step)
         # What is finished anyway is not pruned.
         if step < runs[0].config.train.steps and trial.should_prune():

@@ -86,9 +86,17 @@ def test_why_a_training_failed(tmp_path):
         runner.run(training, log=tmp_path / "log.txt", watch=lambda: None)
     assert "unknown config word 'x5'" in (tmp_path / "log.txt").read_text()
     assert runner.reason(-9, "error: a") == "killed by SIGKILL; out of memory?"
-    assert runner.reason(-15, "") == "killed by SIGTERM"
+    assert runner.reason(-6, "") == "killed by SIGABRT"
     assert runner.reason(1, "error: a\nb\n") == "a"
     assert runner.reason(1, "a\nb\n") == "b"
+
+
+@pytest.mark.parametrize("code", [143, -15, 130, -2, 129, -1])
+def test_a_training_that_a_signal_stops_has_not_failed(code, tmp_path, monkeypatch):
+    end = f"kill -{-code} $$" if code < 0 else f"exit {code}"
+    monkeypatch.setattr(runner.Training, "command", lambda self: ["sh", "-c", end])
+    with pytest.raises(runner.TrainingStopped, match=r"stopped by SIG(TERM|INT|HUP)$"):
+        runner.run(runner.Training("configs/default.py:x3", tmp_path))
 
 
 def test_a_finished_folder_is_left_as_it_is(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import optuna
 import pytest
-from made_sweeps import GRID, write
+from made_sweeps import GRID, SEARCH, write
 from optuna.trial import TrialState
 
 from experiments.sweep import file, trials
@@ -31,6 +31,27 @@ def test_two_workers_that_begin_at_once_do_every_task_once(tmp_path):
             study.tell(trial, state=TrialState.FAIL)
     keys = [task.key for task in read.tasks]
     assert sorted(claimed) == sorted([*keys, keys[1]])
+
+
+def test_a_stopped_trial_waits_and_keeps_what_was_drawn_and_reported(tmp_path):
+    read = file._read(write(tmp_path, SEARCH))
+    for where in (f"sqlite:///{tmp_path}/sweep.db", str(tmp_path / "journal.log")):
+        storage = trials.open_storage(where, 60)
+        study = trials.open_study(read, storage)
+        trials.fill(read, study)
+        trial = trials.claim(study, storage)
+        fields = read.space(trial)
+        trial.report(30.0, 1)
+        trials.give_back(storage, trial._trial_id)
+        assert study.trials[0].state == TrialState.WAITING
+        trials.fill(read, study)
+        assert len(study.trials) == 6
+        again = trials.claim(study, storage)
+        assert (again.number, read.space(again)) == (0, fields)
+        assert study.trials[0].intermediate_values == {1: 30.0}
+        study.tell(again, 31.0)
+        trials.give_back(storage, trial._trial_id)  # by a worker that was taken for dead
+        assert study.trials[0].state == TrialState.COMPLETE
 
 
 def test_another_config_in_the_same_storage_is_an_error(tmp_path):
