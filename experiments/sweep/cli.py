@@ -74,8 +74,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="time between two signs of life; a worker is dead after three without (%(default)s)",
     )
     parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
-    parser.add_argument("--dry_run", action="store_true", help="print the trials and their time")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="print the trials, what is done, and the time"
+    )
     parser.add_argument("--best", action="store_true", help="write the tables and best.py")
+    # One of --workers: the command that starts it tells how it begins, and that it is stopped.
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     for name in ("workers", "vmap", "heartbeat", "slurm"):
         if getattr(args, name) is not None and getattr(args, name) < 1:

@@ -8,23 +8,14 @@ import sys
 import textwrap
 import warnings
 
-import ml_collections
 import optuna
 from optuna.trial import TrialState
 
-from experiments import machine, runner
+from experiments import runner
 from experiments.sweep import file as sweep_file
-from experiments.sweep import slurm, table, trials, worker
-from experiments.sweep.file import Sweep
-from srcnn_jax.architecture import create_architecture
-from srcnn_jax.convolution import multiply_adds
+from experiments.sweep import plan, slurm, table, trials, worker
 
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
-# The rate of a training's matrix products over that of one large product. A default step of 9-1-5,
-# 9-3-5 and 9-5-5 took 59, 251 and 290 ms (0.37, 0.48, 0.42) on two cores of an AMD EPYC (Zen 3) of
-# 110 to 170 GF/s: medians of six rounds on a shared machine.
-EFFICIENCY = 0.42
-STARTUP = 20.0  # seconds of a run besides training
 
 
 def main(args: argparse.Namespace) -> int:
@@ -49,7 +40,9 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         if args.slurm:
             print_job(args)
-        print(textwrap.indent(plan(sweep), "# " if args.slurm else ""))  # a script's comment
+        study = trials.find_study(sweep, args.storage, args.heartbeat)
+        planned = plan.plan(sweep, study)
+        print(textwrap.indent(planned, "# " if args.slurm else ""))  # a script's comment
         return
     args.workdir.mkdir(parents=True, exist_ok=True)
     storage = trials.open_storage(args.storage, args.heartbeat)
@@ -59,14 +52,14 @@ def run(args: argparse.Namespace) -> None:
         print(table.write(sweep, study, args.workdir))
         print(f"\nbest: {best}\n{args.workdir / 'best.py'}")
         return
-    if not isinstance(storage, optuna.storages.RDBStorage):
+    if not isinstance(storage, optuna.storages.RDBStorage) and not args.child:
         print(
             "a journal file has no heartbeat: if a worker is killed, its trial counts as running "
             "until the command is started with --retry=running"
         )
     if args.retry == "running":
         count = trials.give_back_running(study, storage)
-        print(f"{count} running trials are taken over")
+        print(f"running trials that are taken over: {count}")
     trials.fill(sweep, study, args.retry == "failed")
     if sweep.dataset and study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         # A METRIC that names no data set may be of the sample.
@@ -74,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
     if args.slurm:
         start_jobs(args)
         return
+    if not args.child:
+        print(f"{sweep.name}: {plan.status(sweep, study)}", flush=True)
     if args.workers > 1:
         start_workers(args)
         return
@@ -112,7 +107,7 @@ def start_workers(args: argparse.Namespace) -> None:
     Raises:
       OSError: if one ends with an error, when all have ended.
     """
-    command = one_worker_command(args)
+    command = [*one_worker_command(args), "--child"]
     gpus = runner.list_gpus()
     processes: list[subprocess.Popen] = []
     try:
@@ -140,45 +135,16 @@ def train_at_once(args: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "experiments.sweep.vmap", str(args.sweep.absolute())]
     command += [f"--workdir={args.workdir.absolute()}", f"--networks={args.vmap}"]
     command += [f"--data_dir={args.data_dir}"] if args.data_dir else []
-    process = subprocess.Popen(
-        command, cwd=runner.ROOT, stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    if code := runner.wait(process):
-        raise OSError(f"{shlex.join(command[1:])} ended with {code}")
-
-
-def seconds_of_run(config: ml_collections.ConfigDict, rate: float) -> float:
-    """About how long a training of a config takes on a CPU of `rate` GF/s."""
-    shapes = create_architecture(config).shapes
-    first, *others = (multiply_adds(shape, config.data.patch_size) for shape in shapes)
-    # Forward, and two products back for all but the first layer, whose input needs no gradient.
-    flop = 2 * config.data.patch_size**2 * (2 * first + 3 * sum(others))
-    patches = config.train.steps * config.train.batch_size
-    return STARTUP + patches * flop / (EFFICIENCY * rate * 1e9)
-
-
-def plan(sweep: Sweep) -> str:
-    """The points of a sweep and about how long it takes."""
-    rate = machine.rate()
-    runs = sum(len(task.seeds) for task in sweep.tasks)
-    lines, seconds = [], []
-    for point in sweep.points:
-        fields = sweep.fields(point)
-        seconds.append(seconds_of_run(sweep_file.set_fields(sweep.config, fields), rate))
-        lines.append(f"  {sweep_file.trial_name(fields)}  about {duration(seconds[-1])}")
-    what = f"{runs} runs of {sweep.config_file}, for the best {sweep.title()}"
-    if sweep.searching:
-        what += "; Optuna draws the points, for example"
-    total = duration(runs * sum(seconds) / len(seconds))
-    on = f"on this machine's CPU ({rate:.0f} GF/s in a matrix product)"
-    return "\n".join([what, *lines, f"about {total} in all {on}"])
-
-
-def duration(seconds: float) -> str:
-    """'40 s', '12 min' or '5.2 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+    while True:
+        process = subprocess.Popen(
+            command, cwd=runner.ROOT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        code = runner.wait(process)
+        if not code:
+            return
+        if runner.stop_signal(code) is None:
+            raise OSError(f"{shlex.join(command[1:])} ended with {code}")
+        print("networks that train at once were stopped, and go on", flush=True)
 
 
 def start_jobs(args: argparse.Namespace) -> None:

@@ -108,6 +108,19 @@ def open_study(sweep: Sweep, storage: optuna.storages.BaseStorage) -> optuna.Stu
     return study
 
 
+def find_study(sweep: Sweep, where: str, heartbeat: int) -> optuna.Study | None:
+    """As `open_study`, but makes no file and no study: None if the sweep has not begun."""
+    file = where
+    if where.startswith("sqlite:"):
+        file = sqlalchemy.make_url(where).database or ""
+    if "://" not in file and not pathlib.Path(file).exists():
+        return None
+    storage = open_storage(where, heartbeat)
+    if sweep.name not in optuna.get_all_study_names(storage):
+        return None
+    return open_study(sweep, storage)
+
+
 def by_task(study: optuna.Study) -> dict[str, list[FrozenTrial]]:
     """The trials of each task by its key, oldest first."""
     by_key: dict[str, list[FrozenTrial]] = {}
@@ -174,13 +187,20 @@ def give_back_running(study: optuna.Study, storage: optuna.storages.BaseStorage)
 def count_settled(sweep: Sweep, study: optuna.Study) -> int:
     """The number of tasks for which nothing more is to do."""
     by_key = by_task(study)
-    return sum(_settled(by_key.get(task.key, [])) for task in sweep.tasks)
+    states = [state_of_task(by_key.get(task.key, [])) for task in sweep.tasks]
+    return states.count("done") + states.count("failed")
 
 
-def _settled(trials: Sequence[FrozenTrial]) -> bool:
-    if any(trial.state in LIVE for trial in trials):
-        return False
-    return any(trial.state in DONE or _failed(trial) for trial in trials)
+def state_of_task(trials: Sequence[FrozenTrial]) -> str:
+    """'running', 'waiting', 'done' or 'failed', from the trials of a task."""
+    states = {trial.state for trial in trials}
+    if TrialState.RUNNING in states:
+        return "running"
+    if TrialState.WAITING in states:
+        return "waiting"
+    if states & set(DONE):
+        return "done"
+    return "failed" if any(map(_failed, trials)) else "waiting"
 
 
 def _taken(trials: Sequence[FrozenTrial], attempt: int) -> bool:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from experiments import runner
 from experiments.paper import study as paper_study
-from experiments.sweep import trials
+from experiments.sweep import plan, trials
 from experiments.sweep.file import Sweep, resolve, set_fields, trial_name
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import check_same_config, parse_metrics
@@ -146,6 +146,7 @@ def work(worker: Worker) -> bool:
       Whether all are done, and this worker did not have to wait for the last: then it reports.
     """
     sweep, study, storage = worker.sweep, worker.study, worker.storage
+    estimates, pace = plan.seconds_of_tasks(sweep), plan.Pace()
     waiting = False
     while True:
         optuna.storages.fail_stale_trials(study)
@@ -153,31 +154,35 @@ def work(worker: Worker) -> bool:
         trial = trials.claim(study, storage)
         if trial:
             waiting = False
-            _run(worker, trial)
+            _run(worker, trial, estimates, pace)
             continue
         left = len(sweep.tasks) - trials.count_settled(sweep, study)
         if not left:
             return not waiting
         if not isinstance(storage, optuna.storages.RDBStorage):
             _say(
-                f"{left} trials are left to other workers; if those are gone, the same command "
-                "with --retry=running takes them"
+                f"trials left to other workers: {left}; if those are gone, the same command with "
+                "--retry=running takes them"
             )
             return False
         if not waiting:
-            _say(f"waiting for {left} trials of other workers, in case one dies")
+            _say(f"waiting for other workers, in case one dies; trials left: {left}")
         waiting = True
         time.sleep(min(10.0, worker.heartbeat / 2))
 
 
-def _run(worker: Worker, trial: optuna.Trial) -> None:
-    """Runs a claimed trial and tells the storage how it ended."""
+def _run(
+    worker: Worker, trial: optuna.Trial, estimates: Mapping[str, float], pace: plan.Pace
+) -> None:
+    """Runs a claimed trial, tells the storage how it ended, and prints the progress."""
     sweep, study = worker.sweep, worker.study
-    start = time.perf_counter()
+    key, start = trial.user_attrs["key"], time.perf_counter()
     try:
-        value = _objective(worker, trial)
+        value, is_new = _objective(worker, trial)
         study.tell(trial, value, skip_if_finished=True)
         outcome = f"{value:.3f}"
+        if is_new:
+            pace.add(estimates[key], time.perf_counter() - start)
     except optuna.TrialPruned as stop:
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         outcome = f"pruned, {stop}"
@@ -195,15 +200,24 @@ def _run(worker: Worker, trial: optuna.Trial) -> None:
     except BaseException:  # Ctrl-C, SIGTERM, or the storage is gone
         trials.give_back(worker.storage, trial._trial_id)
         raise
-    name = trial.user_attrs["key"]
+    name = key
     if sweep.searching:
-        name = ", ".join(f"{key} {value}" for key, value in trial.params.items())
+        name = ", ".join(f"{name} {value}" for name, value in trial.params.items())
     done, seconds = trials.count_settled(sweep, study), time.perf_counter() - start
-    _say(f"{done}/{len(sweep.tasks)}  {name}: {outcome} ({seconds:.0f} s)")
+    line = f"{done}/{len(sweep.tasks)}  {name}: {outcome} ({seconds:.0f} s)"
+    if pace.factor and done < len(sweep.tasks):
+        workers = plan.workers_during(study, trial.number)
+        left = plan.seconds_left(estimates, study, pace.factor, workers)
+        line += f", about {plan.duration(left)} left"
+    _say(line)
 
 
-def _objective(worker: Worker, trial: optuna.Trial) -> float:
-    """Trains the trial's networks; the mean of the metric over its seeds."""
+def _objective(worker: Worker, trial: optuna.Trial) -> tuple[float, bool]:
+    """Trains the trial's networks.
+
+    Returns:
+      The mean of the metric over its seeds, and whether no training was begun before.
+    """
     sweep, seeds = worker.sweep, trial.user_attrs["seeds"]
     try:
         fields = sweep.space(trial)
@@ -225,6 +239,7 @@ def _objective(worker: Worker, trial: optuna.Trial) -> float:
             raise optuna.TrialPruned(f"{psnr:.2f} dB at step {step}")
 
     beat = _beating(worker, trial)
+    is_new = not any(run.folder.exists() for run in runs)
     values, seconds = [], 0.0
     for run in runs:
         train_run(run, beat, report if worker.prune and run is runs[0] else None)
@@ -234,7 +249,7 @@ def _objective(worker: Worker, trial: optuna.Trial) -> float:
         seconds += result.seconds
         trial.set_user_attr("values", values)
         trial.set_user_attr("seconds", seconds)
-    return statistics.mean(values)
+    return statistics.mean(values), is_new
 
 
 def _beating(worker: Worker, trial: optuna.Trial) -> Callable[[], None]:

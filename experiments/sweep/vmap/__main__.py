@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("on a CPU, networks train faster one by one: experiments/results/bench/vmap.md")
             return
         training.train_all(sweep, args.workdir, args.networks, main.run_notes(), args.data_dir)
-    except train.Interrupted as stop:
-        print(f"\n{stop}; the same command goes on from there", file=sys.stderr)
+    except train.Interrupted as stop:  # a line was printed when the signal came
         sys.exit(128 + stop.signum)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

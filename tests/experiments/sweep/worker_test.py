@@ -21,6 +21,7 @@ from made_sweeps import GRID, ROOT, SEARCH, write
 from optuna.trial import TrialState
 
 from experiments.sweep import file, trials
+from experiments.sweep.__main__ import STOPPING
 
 # A training without a network: a line in `steps`, its checkpoint, for every step. Networks are the
 # better the larger f2; those of f2 = 7 diverge.
@@ -224,7 +225,10 @@ def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(kind, tmp_path):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert out.splitlines()[-1] == "stopped; the same command goes on from there"
+    lines = [line for line in out.splitlines() if not line.startswith("a journal file")]
+    assert lines[0] == f"{tmp_path / 'study.py'} in {tmp_path / 'out'}"
+    assert lines[1].startswith("study: 0 of 6 done, about ")
+    assert lines[2:] == ["", STOPPING.strip()]  # one line, and no worker adds any
     states = [trial.state.name for trial in study_of(url).trials]
     assert states.count("WAITING") >= 2
     assert set(states) <= {"WAITING", "COMPLETE"}
@@ -252,6 +256,7 @@ def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
     text = text.replace('steps": 20', 'steps": 5')
     out = finish(start(tmp_path, text))
     assert "1/2  kernel_sizes=9-7-5,seed=0: failed: training diverged at step 3" in out
+    assert "study: 1 of 2 done, 1 failed\n" in finish(start(tmp_path, text))
     assert "failed: training diverged at step 3 |" in out.splitlines()[-3]
     (folder,) = (tmp_path / "out" / "trials").glob("*9-7-5*")
     assert len(steps(folder)) == 2
@@ -274,9 +279,9 @@ def test_a_journal_file_needs_to_be_told_of_a_dead_worker(tmp_path):
     out, _ = worker.communicate()
     assert "a journal file has no heartbeat" in out
     out = finish(start(tmp_path, text, *arguments))
-    assert "1 trials are left to other workers" in out
+    assert "trials left to other workers: 1;" in out
     out = finish(start(tmp_path, text, *arguments, "--retry=running"))
-    assert "1 running trials are taken over" in out
+    assert "running trials that are taken over: 1" in out
     assert [t.state.name for t in study_of(journal).trials] == ["COMPLETE", "COMPLETE"]
     assert len(steps(folder)) == 20
 
