@@ -57,8 +57,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="after half of the training, stop trials whose PSNR on held-out photographs is below "
-        "the median of the others at the same step; not for tables of a paper",
+        help="after half of the training, stop trials whose METRIC, a PSNR, is below the median of "
+        "the others at the same step; not for tables of a paper",
     )
     parser.add_argument(
         "--retry",

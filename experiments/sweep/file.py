@@ -41,7 +41,7 @@ import optuna
 
 from experiments.runner import load_config, run_file, text
 from srcnn_jax import config_fields
-from srcnn_jax.datasets import HELD_OUT, dataset_names, validation_name
+from srcnn_jax.datasets import validation_name
 
 NAMES = ("CONFIG", "FIELDS", "METRIC", "SEEDS", "GRID", "RANDOM", "SEARCH", "START")
 SHAPE = re.compile(r"([fn])([1-9]\d*)")  # a field of the shape: f1, n2
@@ -115,17 +115,27 @@ def read_sweep(path: pathlib.Path) -> Sweep:
     return sweep
 
 
-def measure_on_held_out(sweep: Sweep) -> Sweep:
-    """The sweep with `held_out` as the validation set, if that is a test set: for pruning.
+def watch_metric(sweep: Sweep) -> Sweep:
+    """The sweep with METRIC measured during training, for pruning: on its data set.
 
-    What chooses must not be what is reported.
+    Raises:
+      SweepError: if METRIC is not PSNR, or training measures on another data set.
     """
-    if validation_name(sweep.config) not in dataset_names(sweep.config.eval.datasets):
+    if sweep.metric != "psnr":
+        raise SweepError(
+            f"--prune watches METRIC, and training measures PSNR alone: leave out --prune, or say "
+            f"psnr, not {sweep.metric}"
+        )
+    if sweep.dataset in (None, validation_name(sweep.config)):
         return sweep
-    change = {"train.eval_dataset": HELD_OUT}
-    return dataclasses.replace(
-        sweep, config=set_fields(sweep.config, change), fixed={**sweep.fixed, **change}
-    )
+    change = {"train.eval_dataset": sweep.dataset}
+    config = set_fields(sweep.config, change)
+    if validation_name(config) != sweep.dataset:
+        raise SweepError(
+            f"--prune watches METRIC on {sweep.dataset}, but train.keep_weights=best measures on "
+            f"{validation_name(config)}, which is no test set: leave out one of the two"
+        )
+    return dataclasses.replace(sweep, config=config, fixed={**sweep.fixed, **change})
 
 
 def _read(path: pathlib.Path) -> Sweep:

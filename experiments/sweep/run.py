@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sweep = sweep_file.read_sweep(args.sweep)
     if args.prune:
-        sweep = sweep_file.measure_on_held_out(sweep)
+        sweep = sweep_file.watch_metric(sweep)
     if args.vmap > 1 and sweep.searching:
         raise ValueError("--vmap is for GRID and RANDOM: a search draws its points one by one")
     if args.dry_run:

@@ -206,15 +206,22 @@ def test_random_points_are_always_the_same(tmp_path):
         file._read(write(tmp_path, few))
 
 
-def test_pruning_is_by_held_out_photographs(tmp_path):
-    sweep = file._read(write(tmp_path, GRID))
-    assert sweep.title() == "PSNR on set5"
-    pruned = file.measure_on_held_out(sweep)
-    assert pruned.title() == "PSNR on held_out"
-    assert pruned.fixed == {**sweep.fixed, "train.eval_dataset": "held_out"}
-    own = write(tmp_path, GRID.replace("FIELDS = {", 'FIELDS = {"train.eval_dataset": ".",'))
-    own = file._read(own)
-    assert file.measure_on_held_out(own) is own
+def test_pruning_watches_the_metric(tmp_path):
+    def read(metric, fields=""):
+        text = GRID.replace("FIELDS = {", f"FIELDS = {{{fields}")
+        return file._read(write(tmp_path, f"{text}\nMETRIC = {metric!r}\n"))
+
+    own = read("psnr", '"train.eval_dataset": ".",')
+    assert file.watch_metric(own) is own
+    first = read("set5/psnr")
+    assert file.watch_metric(first) is first
+    other = file.watch_metric(read("set14/psnr"))
+    assert other.title() == "PSNR on set14"
+    assert other.fixed["train.eval_dataset"] == other.config.train.eval_dataset == "set14"
+    with pytest.raises(file.SweepError, match=r"training measures PSNR alone: .* not ssim"):
+        file.watch_metric(read("set5/ssim"))
+    with pytest.raises(file.SweepError, match="keep_weights=best measures on held_out"):
+        file.watch_metric(read("set14/psnr", '"train.keep_weights": "best",'))
 
 
 def test_a_field_that_holds_a_dict_is_replaced_as_a_whole():
