@@ -188,6 +188,7 @@ def run(
     path = paths.folder(folder, "the folder")
     if (path / "config.json").exists():
         raise ValueError(f"{folder} is the workdir of a training: name another --workdir")
+    workdir.check_no_runs_within(path)
     _, tests = load_all(
         None,
         dataset_names(config.eval.datasets),

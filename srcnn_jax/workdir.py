@@ -21,7 +21,7 @@ from typing import IO, Any, TypedDict
 
 import ml_collections
 
-from srcnn_jax import atomic, config_fields, paper
+from srcnn_jax import atomic, config_fields, paper, paths
 
 # Fields that do not change what is computed. They may differ when a run resumes.
 NO_IDENTITY = frozenset({"name", "train.log_every", "train.keep_checkpoints"})
@@ -204,6 +204,32 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def find_runs(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the workdirs of runs that a folder holds, at most two folders down.
+
+    A sweep has its runs in `trials/NAME`, and a study of the paper in `RECIPE_BUDGET/NAME`.
+    """
+    found = [*folder.glob("*/run.json"), *folder.glob("*/*/run.json")]
+    runs = [path.parent for path in found if (path.parent / "config.json").is_file()]
+    return sorted(runs, key=lambda run: paths.natural_key(str(run)))
+
+
+def explain_folder_of_runs(folder: pathlib.Path) -> str:
+    """Says in a sentence what a folder of runs is, and names a run of it; '' for another folder."""
+    if (folder / "config.json").exists() or not (runs := find_runs(folder)):
+        return ""
+    kind = "the workdir of a sweep" if (folder / "trials").is_dir() else "a folder of runs"
+    finished = [run for run in runs if (run / "weights.safetensors").exists()]
+    count = f"{len(runs)} run{'s' * (len(runs) > 1)}, {len(finished)} finished"
+    return f"{folder} is {kind} ({count}), and no run: name one, as {(finished or runs)[0]}"
+
+
+def check_no_runs_within(folder: pathlib.Path) -> None:
+    """Raises ValueError if a folder that is to be written is one of other runs, as a sweep's."""
+    if explained := explain_folder_of_runs(folder):
+        raise ValueError(f"{explained}, or a new --workdir")
+
+
 def read_finished(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Any:
     """Returns the content of `eval.json` if the folder holds a finished run of this config.
 
@@ -227,12 +253,14 @@ def check_same_config(
 ) -> None:
     """Raises ValueError, with the fields, if the folder belongs to a different config.
 
+    A folder of other runs, as a sweep's, is no workdir of a run and raises ValueError, too.
     Fields that do not change what is computed may differ (`NO_IDENTITY`). Earlier versions had
     other names for some fields. For their finished runs, only the fields of both versions are
     compared. Their unfinished runs cannot resume.
     """
     found = read_json(folder / "config.json")
     if found is None:
+        check_no_runs_within(folder)
         return
     old = config_fields.flatten(found)
     new = config_fields.flatten(json.loads(config.to_json_best_effort()))

@@ -284,6 +284,33 @@ def earlier(config) -> dict:
     return content
 
 
+def test_a_folder_of_runs_is_no_workdir(tmp_path):
+    config = default.get_config("x3")
+    sweep, study = tmp_path / "sweep", tmp_path / "study"
+    for folder in (
+        *(sweep / "trials" / f"f2={size},seed=0" for size in (10, 9)),
+        study / "default_smoke" / "x3_9-1-5_64-32_0",
+    ):
+        workdir.open_run(folder, config, {}, "", {})
+    (sweep / "trials" / "f2=10,seed=0" / "weights.safetensors").touch()
+    runs = [sweep / "trials" / f"f2={size},seed=0" for size in (9, 10)]
+    assert workdir.find_runs(sweep) == runs
+    for run in runs:
+        assert workdir.find_runs(run) == []
+        assert workdir.explain_folder_of_runs(run) == ""
+    words = rf"sweep is the workdir of a sweep \(2 runs, 1 finished\), and no run: .* as {runs[1]}"
+    for check in (
+        lambda: workdir.open_run(sweep, config, {}, "", {}),
+        lambda: workdir.read_finished(sweep, config),
+        lambda: workdir.check_no_runs_within(sweep),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check()
+    with pytest.raises(ValueError, match=r"study is a folder of runs \(1 run, 0 finished\)"):
+        workdir.open_run(study, config, {}, "", {})
+    assert not (study / "config.json").exists()
+
+
 def test_runs_of_an_earlier_version(tmp_path):
     config = default.get_config("x3")
     (tmp_path / "config.json").write_text(json.dumps(earlier(config)))

@@ -113,7 +113,8 @@ def load(path: str | os.PathLike) -> Network:
         or a workdir.
 
     Raises:
-      FileNotFoundError: if the file does not exist, or the workdir is not finished.
+      FileNotFoundError: if the file does not exist, the workdir is not finished, or it is a folder
+        of runs, as a sweep's.
       ValueError: if it is not a weight file, if it is damaged, or if its layers do not fit
         together.
     """
@@ -121,6 +122,10 @@ def load(path: str | os.PathLike) -> Network:
     if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():
+            from srcnn_jax import workdir  # for this message alone; enlarging does not need it
+
+            if explained := workdir.explain_folder_of_runs(path.parent):
+                raise FileNotFoundError(explained)
             raise FileNotFoundError(
                 f"{path.parent} has no weights.safetensors: it is no workdir, or its training "
                 "has not finished (start it again to resume)"

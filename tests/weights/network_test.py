@@ -202,6 +202,12 @@ def test_missing(tmp_path):
         weights.load(tmp_path / "w.safetensors")
     with pytest.raises(FileNotFoundError, match="not finished"):
         weights.load(tmp_path)
+    run = tmp_path / "sweep" / "trials" / "f2=1,seed=0"
+    run.mkdir(parents=True)
+    for name in ("config.json", "run.json"):
+        (run / name).touch()
+    with pytest.raises(FileNotFoundError, match=f"is the workdir of a sweep .*, as {run}"):
+        weights.load(tmp_path / "sweep")
     (tmp_path / "w.pkl").write_bytes(b"x")
     with pytest.raises(ValueError, match="ends in"):
         weights.save(tmp_path / "w.pkl", weights.Network(create()))
