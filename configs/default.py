@@ -76,6 +76,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     data.stride = 1  # pixels between patch positions; 1: every position, 14: the paper's grid
     data.augment = True  # each patch gets one of eight flips and rotations
     data.downscale_factors = (1.0, 0.9, 0.8, 0.7, 0.6)  # each image is used at these sizes (FSRCNN)
+    # Copies of each image at each size, each with noise and JPEG of its own; 1 without them.
+    data.degraded_copies = 1
+    # How the small images of training and test are made (srcnn_jax/degradation.py).
+    data.degradation = degradation = ml_collections.ConfigDict()
+    degradation.shrink = "bicubic"  # MATLAB's; or 'gaussian': blurred, subsampled (paper's text)
+    degradation.sigma = 0.0  # of the Gaussian, in pixels of the large image; 0 for 'bicubic'
+    degradation.enlarge = "bicubic"  # to the network's input; or 'spline', the cubic B-spline
+    degradation.noise = ()  # lowest and highest sigma of the noise, of 255: (0.0, 10.0)
+    degradation.jpeg = ()  # lowest and highest quality of the small image's JPEG: (50, 95)
 
     config.train = train = ml_collections.ConfigDict()
     train.steps = 9_000  # updates of the weights

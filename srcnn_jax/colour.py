@@ -16,12 +16,12 @@ def to_planes(pixels: np.ndarray, colour: str, luminance: str) -> np.ndarray:
     """Converts an image of a data set to the planes of a network of this colour.
 
     Args:
-      pixels: uint8 (H, W) or RGB (H, W, 3).
+      pixels: uint8, or float in 0..1, (H, W) or RGB (H, W, 3).
       colour: 'y', 'ycbcr' or 'rgb'.
       luminance: how 'y' is computed, as `image.luminance`: 'ycbcr' or 'gray'.
 
     Returns:
-      uint8 (H, W, C).
+      (H, W, C), uint8 of uint8, float of float.
     """
     if colour == "y":
         return image.luminance(pixels, luminance)[..., None]

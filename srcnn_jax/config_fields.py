@@ -23,6 +23,14 @@ FLAGS = {  # fields of earlier versions that are flags of `main` now
     "eval.save_images": "--save_images",
     "eval.outputs": "--outputs=FOLDER",
 }
+ADDED: dict[str, Any] = {  # fields that earlier versions lack, and what those versions did
+    "data.degradation.shrink": "bicubic",
+    "data.degradation.sigma": 0.0,
+    "data.degradation.enlarge": "bicubic",
+    "data.degradation.noise": [],
+    "data.degradation.jpeg": [],
+    "data.degraded_copies": 1,
+}
 RETYPED = (  # fields that held strings in earlier versions and hold other values now
     "optimizer.options",
     "optimizer.rates",

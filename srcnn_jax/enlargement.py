@@ -1,8 +1,8 @@
-"""Enlarges arrays of pixels: bicubic interpolation, then the network, in bands of rows.
+"""Enlarges arrays of pixels: interpolation, then the network, in bands of rows.
 
 The network restores its planes (luminance, or all colours). Chroma that it does not restore, and
-alpha, are enlarged by bicubic interpolation. The computation is in float, and the result is rounded
-once at the end. JAX is imported on first use.
+alpha, are only interpolated: as the network's input, by bicubic interpolation or by a spline. The
+computation is in float, and the result is rounded once at the end. JAX is imported on first use.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srcnn_jax import colour, image
+from srcnn_jax import colour, degradation, image
 
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network
@@ -150,7 +150,8 @@ def _enlarge_once(
     out = np.empty((height, width, planes.shape[2]), output[1])
     for top in range(0, height, rows):
         first = min(max(top - beyond, 0), height - span)
-        band = image.enlarge_rows(planes, first, first + span, scale) / white  # (span, width, C)
+        band = degradation.enlarge_rows(planes, first, first + span, scale, network.degradation)
+        band /= white  # (span, width, C)
         restored = _restore(band[..., :channels], network.colour, functools.partial(restore, first))
         band = np.concatenate([restored, band[..., channels:]], axis=2)
         part = out[top : top + rows]

@@ -12,7 +12,9 @@ import numpy as np
 
 from srcnn_jax import colour as colours
 from srcnn_jax import config_fields, image, metrics, parallel, paths, workdir
+from srcnn_jax import degradation as degradations
 from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
+from srcnn_jax.degradation import RELEASED, Degradation
 from srcnn_jax.predict import predict, predict_self_ensemble
 from srcnn_jax.weights import Network
 
@@ -30,6 +32,11 @@ class TestImage:
       truth: uint8 (H, W), the luminance of the original.
       enlarged: float32 (H, W, C), the input of the network: shrunk and enlarged, on the scale 0..1,
         not clipped.
+      bicubic: float32 (H, W, C), the same small image enlarged by bicubic interpolation. It is
+        `enlarged`, unless that is a spline.
+      small: uint8 (h, w) or (h, w, 3), the small picture, if the degradation makes one of 8 bits;
+        else None.
+      degradation: how the small image was made and enlarged.
     """
 
     name: str
@@ -37,16 +44,23 @@ class TestImage:
     pixels: np.ndarray
     truth: np.ndarray
     enlarged: np.ndarray
+    bicubic: np.ndarray
+    small: np.ndarray | None
+    degradation: Degradation
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError, with the value, if a config's `scale` or `eval` does not allow a test."""
+    """Raises ValueError, with the value, if a config does not allow a test.
+
+    It looks at `scale`, `eval` and `data.degradation`.
+    """
     config_fields.check_whole_numbers(config)
     if config.scale not in (2, 3, 4):
         raise ValueError(f"scale is 2, 3 or 4, not {config.scale}")
     if not dataset_names(config.eval.datasets):
         raise ValueError("eval.datasets names no test set: 'set5,set14', or a folder of images")
     metrics.by_name(config.eval.metrics)
+    degradations.from_config(config)
 
 
 def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -> None:
@@ -73,20 +87,40 @@ def check_file_names(datasets: Sequence[Dataset], scale: int) -> None:
                 )
 
 
-def create_test_images(dataset: Dataset, scale: int, colour: str) -> list[TestImage]:
-    """Prepares a test set for networks of this colour ('y', 'ycbcr' or 'rgb')."""
+def create_test_images(
+    dataset: Dataset, scale: int, colour: str, degradation: Degradation = RELEASED
+) -> list[TestImage]:
+    """Prepares a test set for networks of this colour ('y', 'ycbcr' or 'rgb').
+
+    What a degradation draws is a function of the image's name. So every network gets the same
+    small images.
+    """
     images = []
     for name, original in dataset.images:
         pixels = image.modcrop(original, scale)
-        planes = colours.to_planes(pixels, colour, dataset.luminance)
-        planes = planes.astype(np.float32) / np.float32(255)  # (H, W, C)
+        small = None
+        if degradation.is_drawn:
+            picture, random = pixels / np.float32(255), degradations.create_random(0, name)
+            small = degradations.damage(picture, scale, degradation, random)
+            planes = colours.to_planes(small / 255.0, colour, dataset.luminance)  # (h, w, C)
+        else:
+            planes = colours.to_planes(pixels, colour, dataset.luminance)
+            planes = planes.astype(np.float32) / np.float32(255)  # (H, W, C)
+            planes = degradations.shrink(planes, scale, degradation)
+        enlarged = degradations.enlarge(planes, scale, degradation).astype(np.float32)
+        bicubic = enlarged
+        if degradation.enlarge != "bicubic":
+            bicubic = image.imresize(planes, scale).astype(np.float32)
         images.append(
             TestImage(
                 name=name,
                 luminance=dataset.luminance,
                 pixels=pixels,
                 truth=image.luminance(pixels, dataset.luminance),
-                enlarged=image.degrade(planes, scale),
+                enlarged=enlarged,
+                bicubic=bicubic,
+                small=small,
+                degradation=degradation,
             )
         )
     return images
@@ -149,7 +183,7 @@ def mean_psnr(network: Network, images: Sequence[TestImage], borders: Sequence[i
 
 def mean_bicubic_psnr(images: Sequence[TestImage], scale: int, colour: str) -> float:
     """Mean PSNR in dB of bicubic interpolation over a test set, as `mean_psnr` of a network."""
-    outputs = [to_luminance(test.enlarged, colour, test.luminance) for test in images]
+    outputs = [to_luminance(test.bicubic, colour, test.luminance) for test in images]
     return statistics.mean(
         metrics.psnr(image.shave(test.truth, scale), image.shave(output, scale))
         for test, output in zip(images, outputs, strict=True)
@@ -170,7 +204,7 @@ def run(
     """Scores a network, or the images of another program, on the test sets of a config.
 
     Args:
-      config: as `configs/default.py`; only `scale` and `eval` are used.
+      config: as `configs/default.py`; `scale`, `eval` and `data.degradation` are used.
       folder: folder for `eval.json` and the images; it is made if it does not exist.
       network: the network; None to score `outputs`.
       outputs: `folder` of `evaluate_outputs`.
@@ -197,13 +231,14 @@ def run(
     )
     if save_images:
         check_file_names(tests, config.scale)
+    degradation = degradations.from_config(config)
     if network is not None:
         images = path / "images" if save_images else None
         names = config.eval.metrics
-        result = evaluate(network, tests, config.scale, images, names, self_ensemble)
+        result = evaluate(network, tests, config.scale, images, names, self_ensemble, degradation)
     else:
         assert outputs is not None
-        result = evaluate_outputs(outputs, tests, config.scale, config.eval.metrics)
+        result = evaluate_outputs(outputs, tests, config.scale, config.eval.metrics, degradation)
     path.mkdir(parents=True, exist_ok=True)
     workdir.write_json(path / "eval.json", result)
     return result
@@ -216,6 +251,7 @@ def evaluate(
     images_dir: pathlib.Path | None = None,
     metric_names: str = "psnr,ssim",
     self_ensemble: bool = False,
+    degradation: Degradation = RELEASED,
 ) -> dict[str, Any]:
     """Scores a network and bicubic interpolation on test sets.
 
@@ -226,6 +262,7 @@ def evaluate(
       images_dir: folder for the enlarged images as PNG; None to write no images.
       metric_names: as `metrics.by_name`.
       self_ensemble: whether an image is restored by `predict_self_ensemble`.
+      degradation: how the small images are made and enlarged.
 
     Returns:
       {'scale': ..., 'self_ensemble': ..., 'datasets': {name: {'source', 'fingerprint', 'images':
@@ -251,7 +288,7 @@ def evaluate(
             )
         return "srcnn", to_luminance(planes, network.colour, test.luminance)
 
-    result = _score_all(datasets, scale, network.colour, restore, metric_names)
+    result = _score_all(datasets, scale, network.colour, restore, metric_names, degradation)
     return {"scale": scale, "self_ensemble": self_ensemble, **result}
 
 
@@ -270,7 +307,11 @@ def folder_names(datasets: Sequence[Dataset]) -> dict[str, str]:
 
 
 def evaluate_outputs(
-    folder: str, datasets: Sequence[Dataset], scale: int, metric_names: str = "psnr,ssim"
+    folder: str,
+    datasets: Sequence[Dataset],
+    scale: int,
+    metric_names: str = "psnr,ssim",
+    degradation: Degradation = RELEASED,
 ) -> dict[str, Any]:
     """Scores images that another program made, by the same protocol.
 
@@ -278,7 +319,8 @@ def evaluate_outputs(
       folder: a folder with one image for every test image. The image has the same name, or that
         name as `evaluate` saves it, 'NAME_x3_srcnn', and the size of the original cropped to a
         multiple of `scale`. The images of a test set may be in a sub-folder (`folder_names`).
-      datasets, scale, metric_names: as `evaluate`.
+      datasets, scale, metric_names, degradation: as `evaluate`. The degradation is that of the
+        small images that the program was given.
 
     Returns:
       As `evaluate`, with 'outputs' in place of 'srcnn'.
@@ -310,7 +352,7 @@ def evaluate_outputs(
     place = paths.local(folder, "the folder of outputs")
     folders = folder_names(datasets)
     outputs: dict[str, dict[str, np.ndarray]] = {}
-    return {"scale": scale, **_score_all(datasets, scale, "y", read, metric_names)}
+    return {"scale": scale, **_score_all(datasets, scale, "y", read, metric_names, degradation)}
 
 
 def _score_all(
@@ -319,6 +361,7 @@ def _score_all(
     colour: str,
     restore: Callable[[Dataset, TestImage], tuple[str, np.ndarray]],
     metric_names: str,
+    degradation: Degradation,
 ) -> dict[str, Any]:
     """Scores bicubic and one method: `restore` returns the method's name and uint8 luminance.
 
@@ -327,8 +370,8 @@ def _score_all(
     chosen = metrics.by_name(metric_names)
 
     def outputs_of(dataset: Dataset) -> Iterator[tuple[TestImage, dict[str, np.ndarray]]]:
-        for test in create_test_images(dataset, scale, colour):
-            bicubic = to_luminance(test.enlarged, colour, test.luminance)
+        for test in create_test_images(dataset, scale, colour, degradation):
+            bicubic = to_luminance(test.bicubic, colour, test.luminance)
             method, output = restore(dataset, test)
             yield test, {"bicubic": bicubic, method: output}
 
@@ -373,18 +416,23 @@ def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> di
       {'original', 'bicubic', 'srcnn'}, each uint8 (H, W) or RGB (H, W, 3).
     """
     is_grey = test.pixels.ndim == 2
-    bicubic = test.enlarged
-    if colour == "y" and not is_grey:  # the network restores luminance only; chroma is bicubic
-        bicubic = image.degrade(image.rgb2ycbcr(test.pixels / 255.0), scale)
+    interpolated = test.enlarged
+    if colour == "y" and not is_grey:  # the network restores luminance only
+        how = test.degradation
+        if test.small is not None:
+            small = image.rgb2ycbcr(test.small / 255.0)
+        else:
+            small = degradations.shrink(image.rgb2ycbcr(test.pixels / 255.0), scale, how)
+        interpolated = degradations.enlarge(small, scale, how)
 
     def show(result: np.ndarray) -> np.ndarray:
         if colour == "y" and is_grey:
             return image.to_uint8(result[..., 0])
         if colour == "y" and test.luminance == "gray":
             result = (16.0 + 219.0 * result) / 255.0  # from full range to Y in 16..235
-        return image.to_uint8(colours.to_rgb(result, colour, bicubic))
+        return image.to_uint8(colours.to_rgb(result, colour, interpolated))
 
-    return {"original": test.pixels, "bicubic": show(test.enlarged), "srcnn": show(planes)}
+    return {"original": test.pixels, "bicubic": show(test.bicubic), "srcnn": show(planes)}
 
 
 def _write_images(

@@ -1,14 +1,13 @@
 """The paper's MATLAB image operations: colour, bicubic resizing, cropping, rounding.
 
-This file needs only NumPy. An image is (H, W) for one channel or (H, W, C). uint8 holds 0..255 and
-float holds 0..1 unless a docstring says otherwise. A function with the name of a MATLAB function
-gives the same numbers, so that results agree with the released `demo_SR.m`.
-
-`shrink`, `enlarge`, `enlarge_rows` and `degrade` define how a small image is made and enlarged
-again. Training, evaluation and the enlargement of pictures all use them.
+An image is (H, W) for one channel or (H, W, C). uint8 holds 0..255 and float holds 0..1 unless a
+docstring says otherwise. A function with the name of a MATLAB function gives the same numbers, so
+that results agree with the released `demo_SR.m`. `degradation.py` says which of them make a small
+image.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -62,7 +61,12 @@ def ycbcr2rgb(ycbcr: np.ndarray) -> np.ndarray:
 
 
 def rgb2gray(rgb: np.ndarray) -> np.ndarray:
-    """Converts uint8 RGB (H, W, 3) to full-range uint8 grey (H, W), as MATLAB `rgb2gray`."""
+    """Converts RGB (H, W, 3) to full-range grey (H, W), as MATLAB `rgb2gray`.
+
+    uint8 gives rounded uint8. Float in 0..1 gives float64 in 0..1, not rounded.
+    """
+    if rgb.dtype != np.uint8:
+        return np.asarray(rgb, np.float64) @ _GRAY_FROM_RGB
     return to_uint8((rgb / 255.0) @ _GRAY_FROM_RGB)
 
 
@@ -70,11 +74,11 @@ def luminance(image: np.ndarray, kind: str) -> np.ndarray:
     """Returns the channel that the paper evaluates; a grey image is its own luminance.
 
     Args:
-      image: uint8, (H, W) or RGB (H, W, 3).
+      image: uint8, or float in 0..1, (H, W) or RGB (H, W, 3).
       kind: 'ycbcr' for the Y of `rgb2ycbcr`, 'gray' for `rgb2gray` (the paper's BSD200).
 
     Returns:
-      uint8 (H, W).
+      (H, W), uint8 of uint8, float of float.
 
     Raises:
       ValueError: if `kind` is unknown.
@@ -139,13 +143,29 @@ def _contributions(
       row of weights sums to 1.
     """
     stretch = min(scale, 1.0)
-    width = 4.0 / stretch
-    # The centre of output pixel i is at u in input coordinates. Both count from 1.
-    u = np.arange(1, out_length + 1) / scale + 0.5 * (1.0 - 1.0 / scale)
-    left = np.floor(u - width / 2.0)
+    centres = _centres(out_length, scale)
+    return _taps(
+        in_length, centres, 4.0 / stretch, lambda x: stretch * _cubic(stretch * x), boundary
+    )
+
+
+def _centres(out_length: int, scale: float) -> np.ndarray:
+    """The centre of each output pixel in input coordinates. Both count from 1, as in MATLAB."""
+    return np.arange(1, out_length + 1) / scale + 0.5 * (1.0 - 1.0 / scale)
+
+
+def _taps(
+    in_length: int,
+    centres: np.ndarray,
+    width: float,
+    kernel: Callable[[np.ndarray], np.ndarray],
+    boundary: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `_contributions` does, for a kernel that is 0 outside `width` around 0."""
+    left = np.floor(centres - width / 2.0)
     taps = math.ceil(width) + 2
     positions = left[:, None] + np.arange(taps)
-    weights = stretch * _cubic(stretch * (u[:, None] - positions))
+    weights = kernel(centres[:, None] - positions)
     weights /= weights.sum(axis=1, keepdims=True)
     indices = positions.astype(np.int64) - 1
     if boundary == "symmetric":
@@ -248,42 +268,68 @@ def imresize_rows(
     return np.moveaxis(columns, 0, 1)
 
 
-KERNEL_RADIUS = 3  # pixels of the small image; the bicubic kernel extends to less than this
+GAUSSIAN_REACH = 4.0  # standard deviations from the centre at which a Gaussian is cut off
 
 
-def shrink(image: np.ndarray, scale: int) -> np.ndarray:
-    """Shrinks float (H, W, C) to (ceil(H / scale), ceil(W / scale), C), with antialiasing."""
-    return imresize(image, 1 / scale)
+def subsample(image: np.ndarray, scale: int, sigma: float) -> np.ndarray:
+    """Blurs by a Gaussian and keeps one pixel of `scale` in each direction.
 
-
-def enlarge(small: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarges float (H, W, C) to (scale * H, scale * W, C), the input of SRCNN.
-
-    It is neither rounded nor clipped, as in the released `generate_train.m` and `demo_SR.m`.
-    """
-    return imresize(small, scale)
-
-
-def enlarge_rows(small: np.ndarray, first: int, last: int, scale: int) -> np.ndarray:
-    """Computes rows [first, last) of `enlarge(small, scale)` in float64, from the rows they need.
+    The text of the paper shrinks so. It says neither sigma nor which pixel is kept. Here the small
+    pixel is the blurred image at the middle of its block, where `imresize` has it, too. This is the
+    middle pixel for odd scales. For even scales it is between two pixels, and the kernel has an
+    even number of taps. Beyond its border the image is mirrored.
 
     Args:
-      small: (h, w, C), of any dtype and range.
-      first, last: rows of the enlarged image.
+      image: (H, W) or (H, W, C); uint8, or float of any range.
+      scale: how many times smaller the image becomes.
+      sigma: standard deviation of the Gaussian in pixels of `image`, at least 0.1.
+
+    Returns:
+      (ceil(H / scale), ceil(W / scale)[, C]), with the dtype of `image`. It is computed in float64.
+      uint8 is rounded once.
+    """
+    reach = GAUSSIAN_REACH * sigma + 0.5  # pixels; a kernel of even length has one tap at least
+
+    def gaussian(x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x) <= reach, np.exp(-0.5 * (x / sigma) ** 2), 0.0)
+
+    out = image
+    for axis in (0, 1):
+        rows = np.moveaxis(out, axis, 0)
+        centres = _centres(-(-len(rows) // scale), 1 / scale)
+        rows = _weigh_rows(rows, *_taps(len(rows), centres, 2 * reach, gaussian, "symmetric"))
+        out = np.moveaxis(rows, 0, axis)
+    if image.dtype == np.uint8:
+        out = np.clip(round_half_up(out), 0, 255)
+    return np.ascontiguousarray(out, dtype=image.dtype)
+
+
+def spline_enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+    """Enlarges by the cubic B-spline that goes through the pixels (`scipy.ndimage.zoom`).
+
+    The pixels lie as in `imresize`, and the image is mirrored at its edge.
+
+    Args:
+      image: (H, W) or (H, W, C); uint8, or float of any range.
       scale: factor of the enlargement.
 
     Returns:
-      float64 (last - first, scale * w, C), in the range of `small`, not clipped.
+      (scale * H, scale * W[, C]), with the dtype of `image`. Float is computed in float64 and not
+      clipped. uint8 is rounded once.
     """
-    low = max(first // scale - KERNEL_RADIUS, 0)
-    high = -(-last // scale) + KERNEL_RADIUS
-    enlarged = enlarge(small[low:high].astype(np.float64), scale)
-    return enlarged[first - low * scale : last - low * scale]
+    from scipy import ndimage
 
-
-def degrade(image: np.ndarray, scale: int) -> np.ndarray:
-    """Shrinks and enlarges float (H, W, C): the input of the network for an image.
-
-    H and W must be multiples of `scale` (`modcrop`), so that the output has the size of the input.
-    """
-    return enlarge(shrink(image, scale), scale)
+    planes = image.reshape(*image.shape[:2], -1)
+    out = np.empty((scale * planes.shape[0], scale * planes.shape[1], planes.shape[2]))
+    for channel in range(planes.shape[2]):
+        ndimage.zoom(
+            planes[..., channel].astype(np.float64),
+            scale,
+            output=out[..., channel],
+            order=3,
+            mode="grid-mirror",
+            grid_mode=True,
+        )
+    if image.dtype == np.uint8:
+        out = np.clip(round_half_up(out), 0, 255)
+    return out.reshape(*out.shape[:2], *image.shape[2:]).astype(image.dtype)

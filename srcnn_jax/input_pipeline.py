@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from srcnn_jax import colour as colours
+from srcnn_jax import degradation as degradations
 from srcnn_jax import image, runtime
 from srcnn_jax.datasets import Dataset
+from srcnn_jax.degradation import RELEASED, Degradation
 
 MAX_DEVICE_BYTES = 2**32  # max bytes of training images in a GPU's memory, or in all CPU devices'
 TRANSFORMS = 8  # flips and rotations of a square
@@ -45,6 +47,9 @@ def create_source(
     colour: str,
     patch_size: int,
     downscale_factors: Sequence[float],
+    degradation: Degradation = RELEASED,
+    copies: int = 1,
+    seed: int = 0,
 ) -> PatchSource:
     """Makes the (input, label) images of a training set.
 
@@ -55,6 +60,10 @@ def create_source(
       patch_size: side of an input patch in pixels.
       downscale_factors: each image is used at each of these sizes. 1.0 is its own size. .9, .8, ...
         add smaller versions, as in FSRCNN. A version that is smaller than a patch is left out.
+      degradation: how the inputs are made.
+      copies: pairs made of each image at each size, if the degradation is drawn: the labels are
+        equal, the noise and the JPEG are not.
+      seed: seed of what is drawn.
 
     Raises:
       ValueError: if an image is smaller than a patch at every size.
@@ -68,13 +77,25 @@ def create_source(
             f for f in downscale_factors if math.ceil(f * side) // scale * scale >= patch_size
         ]
         sized = [planes if f == 1 else image.imresize(planes, f) for f in fitting]
-        labels = [image.modcrop(copy, scale) for copy in sized]
+        labels = [image.modcrop(version, scale) for version in sized]
         if not labels:
             raise ValueError(
                 f"image {name!r} of {dataset.name} has {planes.shape[1]}x{planes.shape[0]} pixels, "
                 f"less than a patch of {patch_size}: remove it, or set a lower data.patch_size"
             )
-        pairs += [np.stack([image.degrade(label, scale), label], axis=2) for label in labels]
+        for factor, label in zip(fitting, labels, strict=True):
+            if not degradation.is_drawn:
+                pairs.append(np.stack([degradations.degrade(label, scale, degradation), label], 2))
+                continue
+            picture = pixels.astype(np.float32) / np.float32(255)
+            picture = picture if factor == 1 else image.imresize(picture, factor)
+            picture = image.modcrop(picture, scale)
+            for copy in range(copies):
+                random = degradations.create_random(seed, name, factor, copy)
+                small = degradations.damage(picture, scale, degradation, random)
+                small_planes = colours.to_planes(small / 255.0, colour, dataset.luminance)
+                enlarged = degradations.enlarge(small_planes, scale, degradation)
+                pairs.append(np.stack([enlarged.astype(np.float32), label], axis=2))
     heights, widths = np.array([pair.shape[:2] for pair in pairs], np.int64).T
     channels = colours.CHANNELS[colour]
     return PatchSource(

@@ -23,6 +23,7 @@ from absl import logging
 from srcnn_jax import (
     checkpoint,
     datasets,
+    degradation,
     evaluate,
     events,
     input_pipeline,
@@ -80,6 +81,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if not factors or not all(isinstance(f, (int, float)) and 0 < f <= 1 for f in factors):
         raise ValueError(
             f"data.downscale_factors {factors} are not numbers above 0 and up to 1, such as 1.0,0.9"
+        )
+    copies = config.data.degraded_copies
+    if copies < 1 or (copies > 1 and not degradation.from_config(config).is_drawn):
+        raise ValueError(
+            f"data.degraded_copies is 1, or more with data.degradation.noise or jpeg, not {copies}"
         )
     train = config.train
     for field in ("steps", "batch_size", "steps_per_dispatch", "keep_checkpoints"):
@@ -169,13 +175,18 @@ def load_data(
         colour=config.data.colour,
         patch_size=config.data.patch_size,
         downscale_factors=config.data.downscale_factors,
+        degradation=degradation.from_config(config),
+        copies=config.data.degraded_copies,
+        seed=config.seed,
     )
     evaluate.folder_names(tests)  # raises if two are the same
     for test in tests:
         # A test image that is too small is reported now and not after the training.
         evaluate.check_sizes(test, config.scale, config.eval.metrics)
     validation = _load_validation(config, tests, data_dir)
-    images = evaluate.create_test_images(validation, config.scale, config.data.colour)
+    images = evaluate.create_test_images(
+        validation, config.scale, config.data.colour, degradation.from_config(config)
+    )
     return RunData(training, tests, source, validation.name, images)
 
 
@@ -609,7 +620,7 @@ def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -
                 events.side_by_side(
                     [
                         evaluate.to_luminance(planes, network.colour, test.luminance)
-                        for planes in (test.enlarged, evaluate.predict(network, test.enlarged))
+                        for planes in (test.bicubic, evaluate.predict(network, test.enlarged))
                     ]
                     + [test.truth]
                 ),
@@ -630,7 +641,14 @@ def finish(
     if config.train.keep_weights == "best":
         network = weights.load(path / "best.safetensors")
     images_dir = path / "images" if save_images else None
-    result = evaluate.evaluate(network, data.tests, config.scale, images_dir, config.eval.metrics)
+    result = evaluate.evaluate(
+        network,
+        data.tests,
+        config.scale,
+        images_dir,
+        config.eval.metrics,
+        degradation=network.degradation,
+    )
     measured = run.metrics.largest if config.train.keep_weights == "best" else run.metrics.last
     bicubic = evaluate.mean_bicubic_psnr(data.validation_images, config.scale, config.data.colour)
     result["validation"] = {
@@ -655,12 +673,13 @@ def finish(
 
 
 def to_network(config: ml_collections.ConfigDict, params: train_step.Params) -> weights.Network:
-    """Returns the network: parameters on the host, with padding, scale and colour of the config."""
+    """Returns the network: parameters on the host, with what the config says of it."""
     return weights.Network(
         jax.tree.map(np.asarray, dict(params)),
         config.model.padding,
         config.scale,
         config.data.colour,
+        degradation.from_config(config),
     )
 
 
@@ -697,6 +716,9 @@ def _describe(
         f"{arch.weight_count:,} weights, padding {arch.padding}, x{config.scale}, "
         f"colour {config.data.colour}"
     )
+    degraded, copies = degradation.from_config(config), config.data.degraded_copies
+    if degraded != degradation.RELEASED:
+        _say(f"small     {degraded}" + (f", {copies} copies of each image" * (copies > 1)))
     _say(
         f"training  {data.training.name}: {len(data.training.images)} images from "
         f"{data.training.source}{f', each in {sizes} sizes' * (sizes > 1)}: {positions:,} patches "

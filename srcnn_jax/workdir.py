@@ -254,15 +254,16 @@ def check_same_config(
     """Raises ValueError, with the fields, if the folder belongs to a different config.
 
     A folder of other runs, as a sweep's, is no workdir of a run and raises ValueError, too.
-    Fields that do not change what is computed may differ (`NO_IDENTITY`). Earlier versions had
-    other names for some fields. For their finished runs, only the fields of both versions are
-    compared. Their unfinished runs cannot resume.
+    Fields that do not change what is computed may differ (`NO_IDENTITY`). Fields that were added
+    later (`config_fields.ADDED`) have the value of before. Still earlier versions had other names
+    for some fields. For their finished runs, only the fields of both versions are compared. Their
+    unfinished runs cannot resume.
     """
     found = read_json(folder / "config.json")
     if found is None:
         check_no_runs_within(folder)
         return
-    old = config_fields.flatten(found)
+    old = config_fields.ADDED | config_fields.flatten(found)
     new = config_fields.flatten(json.loads(config.to_json_best_effort()))
     earlier = [*config_fields.RENAMED, *config_fields.FLAGS]
     if begun_by_earlier := [field for field in earlier if field in old]:

@@ -1,5 +1,7 @@
 """Enlarging arrays: every dtype and number of channels, chains, bands, patches."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from made_networks import IDENTITY, assert_equal, bicubic, network, random
 from PIL import Image
 from reference import mirrored
 
-from srcnn_jax import enlargement, image, models, upscale
+from srcnn_jax import degradation, enlargement, image, models, upscale
+from srcnn_jax.degradation import Degradation
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -186,8 +189,8 @@ def test_bands_do_not_change_the_result(padding, how, monkeypatch):
     pixels = random((61, 13, 4))
     whole = upscale.upscale(pixels, 3, weights, **how)
     calls = []
-    rows = image.enlarge_rows
-    monkeypatch.setattr(image, "enlarge_rows", lambda *a: calls.append(a) or rows(*a))
+    rows = degradation.enlarge_rows
+    monkeypatch.setattr(degradation, "enlarge_rows", lambda *a: calls.append(a) or rows(*a))
     for band_rows in (1, 50):
         monkeypatch.setattr(enlargement, "BAND_PIXELS", band_rows * 39)
         banded = upscale.upscale(pixels, 3, weights, **how)
@@ -284,3 +287,17 @@ def test_what_is_too_large_is_shrunk_with_antialiasing(dtype, monkeypatch):
         assert result.shape == (45, 62, 3)
         assert result.dtype == dtype
         assert np.abs(result - expected).max() <= (0.51 if white > 1 else 1e-6)
+
+
+@pytest.mark.parametrize("colour", ["y", "rgb"])
+def test_a_network_for_splines_gets_a_spline_also_in_bands(colour, monkeypatch):
+    spline = dataclasses.replace(
+        network("same", colour, identity=True), degradation=Degradation(enlarge="spline")
+    )
+    pixels = 0.3 + 0.4 * random((70, 13, 3))
+    expected = image.spline_enlarge(pixels, 3)
+    whole = upscale.upscale(pixels, 3, spline)
+    np.testing.assert_allclose(whole, expected, atol=1e-6)
+    assert np.abs(whole - image.imresize(pixels, 3)).max() > 1e-3
+    monkeypatch.setattr(enlargement, "BAND_PIXELS", 20 * 39)
+    np.testing.assert_allclose(upscale.upscale(pixels, 3, spline), whole, atol=1e-6)

@@ -199,19 +199,43 @@ def test_imresize_equals_matlab(name, scale):
         assert difference.max() == 0, f"{path}: {(difference > 0).sum()} pixels differ"
 
 
-def test_degrade_shrinks_and_enlarges_again():
-    picture = _random((12, 18, 3))
-    small = image.shrink(picture, 3)
-    assert small.shape == (4, 6, 3)
-    np.testing.assert_array_equal(small, image.imresize(picture, 1 / 3))
-    np.testing.assert_array_equal(image.enlarge(small, 3), image.imresize(small, 3))
-    np.testing.assert_array_equal(image.degrade(picture, 3), image.enlarge(small, 3))
-
-
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_rows_of_the_bicubic_enlargement(scale):
-    planes = _random((20, 3, 2))
-    whole = image.imresize(planes, scale)
-    for first, last in ((0, 1), (0, 20 * scale), (7, 8), (scale * 5, scale * 6), (30, 20 * scale)):
-        rows = image.enlarge_rows(planes, first, last, scale)
-        np.testing.assert_allclose(rows, whole[first:last], atol=1e-12)
+def test_subsample_by_hand(scale):
+    """A ramp stays one, with the pixels in the middle of their blocks; a constant stays itself."""
+    ramp = np.tile(np.arange(24.0 * scale), (5 * scale, 1))
+    small = image.subsample(ramp, scale, 0.8)
+    assert small.shape == (5, 24)
+    middles = np.arange(24) * scale + (scale - 1) / 2
+    np.testing.assert_allclose(small[:, 4:-4], np.tile(middles[4:-4], (5, 1)), atol=1e-12)
+    np.testing.assert_allclose(image.subsample(np.full((7, 5, 2), 0.3), scale, 2.0), 0.3)
+
+
+def test_subsample_is_a_blur_of_which_every_third_pixel_is_kept():
+    from scipy import ndimage
+
+    picture = _random((21, 30))
+    blurred = ndimage.gaussian_filter(picture, 1.2, mode="reflect", truncate=8)
+    np.testing.assert_allclose(
+        image.subsample(picture, 3, 1.2), blurred[1::3, 1::3], atol=1e-5
+    )  # ours is cut off at 4 sigma
+    eight = image.to_uint8(picture)
+    assert image.subsample(eight, 3, 1.2).dtype == np.uint8
+
+
+def test_the_spline_goes_through_the_pixels_and_keeps_a_parabola():
+    picture = _random((9, 8, 2))
+    enlarged = image.spline_enlarge(picture, 3)
+    assert enlarged.shape == (27, 24, 2)
+    np.testing.assert_allclose(enlarged[1::3, 1::3], picture, atol=1e-13)
+    parabola = np.tile(np.arange(60.0) ** 2, (8, 1))
+    positions = (np.arange(120) + 0.5) / 2 - 0.5
+    middle = np.s_[:, 50:70]  # the mirrored border is no parabola
+    doubled = image.spline_enlarge(parabola, 2)
+    np.testing.assert_allclose(doubled[middle], np.tile(positions**2, (16, 1))[middle], rtol=1e-9)
+    assert image.spline_enlarge(image.to_uint8(picture), 2).dtype == np.uint8
+
+
+def test_float_luminance_is_not_rounded():
+    rgb = np.array([[[1.0, 0.0, 0.0]]])
+    assert image.luminance(rgb, "ycbcr")[0, 0] * 255 == pytest.approx(81.481)
+    assert image.luminance(rgb, "gray")[0, 0] * 255 == pytest.approx(76.22, abs=0.01)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import datasets, image, input_pipeline
+from srcnn_jax import datasets, degradation, image, input_pipeline
+from srcnn_jax.degradation import Degradation
 
 
 def dataset(*shapes, seed=0):
@@ -51,6 +52,54 @@ def test_source_holds_bicubic_and_original():
     np.testing.assert_array_equal(source.pixels[: 24 * 30, 1, 0].reshape(24, 30), label)
     bicubic = image.imresize(image.imresize(label, 1 / 3), 3)
     np.testing.assert_array_equal(source.pixels[: 24 * 30, 0, 0].reshape(24, 30), bicubic)
+
+
+def pairs_of(made, kind, **changes):
+    """The (input, label) images of a source: a list of float32 (H, W, 2, C)."""
+    options = {"scale": 2, "colour": "y", "patch_size": 9, "downscale_factors": (1.0,)} | changes
+    source = input_pipeline.create_source(made, degradation=kind, **options)
+    ends = np.cumsum(source.heights * source.widths)
+    parts = np.split(source.pixels, ends[:-1])
+    sizes = zip(parts, source.heights, source.widths, strict=True)
+    return [part.reshape(height, width, 2, -1) for part, height, width in sizes]
+
+
+def test_inputs_of_a_gaussian_and_a_spline():
+    made = dataset((24, 30))
+    (plain,) = pairs_of(made, degradation.RELEASED)
+    for kind in (Degradation("gaussian", 1.0), Degradation(enlarge="spline")):
+        (pair,) = pairs_of(made, kind)
+        np.testing.assert_array_equal(pair[..., 1, :], plain[..., 1, :])
+        np.testing.assert_array_equal(
+            pair[..., 0, :], degradation.degrade(plain[..., 1, :], 2, kind)
+        )
+
+
+@pytest.mark.parametrize("colour", ["y", "ycbcr", "rgb"])
+def test_copies_of_drawn_inputs(colour):
+    """The labels are clean and equal; each input is a picture of its own, of 8 bits."""
+    made, kind = dataset((24, 31, 3), (20, 22)), Degradation(noise=(1, 5), jpeg=(50, 95))
+    sizes = {"downscale_factors": (1.0, 0.9), "colour": colour}
+    plain = pairs_of(made, degradation.RELEASED, **sizes)
+    pairs = pairs_of(made, kind, copies=3, seed=7, **sizes)
+    assert len(pairs) == 3 * len(plain) == 12
+    for i, pair in enumerate(pairs):
+        np.testing.assert_array_equal(pair[..., 1, :], plain[i // 3][..., 1, :])
+    for a, b in ((0, 1), (1, 2), (3, 4)):
+        assert (pairs[a] != pairs[b]).any()
+    again = pairs_of(made, kind, copies=2, seed=7, **sizes)
+    np.testing.assert_array_equal(again[0], pairs[0])  # K is not in it
+    np.testing.assert_array_equal(again[1], pairs[1])
+    assert (pairs_of(made, kind, copies=1, seed=8, **sizes)[0] != pairs[0]).any()
+
+
+def test_a_drawn_input_by_hand():
+    made, kind = dataset((24, 30, 3)), Degradation(noise=(0, 0))
+    (pair,) = pairs_of(made, kind)
+    rgb = made.images[0][1] / 255.0
+    small = image.to_uint8(image.imresize(rgb, 1 / 2)) / 255.0
+    expected = image.imresize(image.rgb2ycbcr(small)[..., :1], 2)
+    np.testing.assert_allclose(pair[..., 0, :], expected, atol=1e-6)
 
 
 def test_a_tiny_downscale_factor_needs_no_memory():

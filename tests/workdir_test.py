@@ -6,7 +6,7 @@ import json
 import pytest
 
 from configs import default
-from srcnn_jax import workdir
+from srcnn_jax import config_fields, workdir
 
 
 def lines(folder):
@@ -269,6 +269,20 @@ def test_what_changes_no_result_may_differ(tmp_path):
     workdir.open_run(tmp_path, config, {}, "", {})
     config.name, config.train.log_every, config.train.keep_checkpoints = "other", 40, 5
     workdir.open_run(tmp_path, config, {}, "", {})
+
+
+def test_a_config_without_the_fields_that_were_added_later(tmp_path):
+    config = default.get_config("x3")
+    assert config_fields.flatten(json.loads(config.to_json_best_effort())).items() >= (
+        config_fields.ADDED.items()
+    )
+    content = json.loads(config.to_json_best_effort())
+    del content["data"]["degradation"], content["data"]["degraded_copies"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    workdir.check_same_config(tmp_path, config)
+    config.data.degradation.jpeg = (50, 95)
+    with pytest.raises(ValueError, match=r"data\.degradation\.jpeg \(\[\] there, \[50, "):
+        workdir.check_same_config(tmp_path, config)
 
 
 def earlier(config) -> dict:

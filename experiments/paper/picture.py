@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from srcnn_jax import image, paths
+from srcnn_jax import degradation, image, paths
 from srcnn_jax.upscale import upscale
 
 SCALE = 3
@@ -28,10 +28,10 @@ def main() -> None:
     from srcnn_jax import metrics
 
     original = image.modcrop(skimage.data.cat(), SCALE)
-    small = image.shrink(original, SCALE)
+    small = degradation.shrink(original, SCALE)
     results = {
         "before": np.kron(small, np.ones((SCALE, SCALE, 1), np.uint8)),
-        "bicubic": image.enlarge(small, SCALE),
+        "bicubic": degradation.enlarge(small, SCALE),
         "SRCNN": upscale(small, SCALE),
         "original": original,
     }

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from experiments import machine
 from experiments.paper import filter_sizes, study
-from srcnn_jax import datasets, image, weights
+from srcnn_jax import datasets, degradation, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +68,8 @@ def measure(
         name: [lambda n=network, t=test: predict(n, t.enlarged) for test in images]
         for name, network in networks.items()
     }
-    small = [image.shrink(test.enlarged, SCALE) for test in images]
-    work["bicubic"] = [lambda x=x: image.enlarge(x, SCALE) for x in small]
+    small = [degradation.shrink(test.enlarged, SCALE) for test in images]
+    work["bicubic"] = [lambda x=x: degradation.enlarge(x, SCALE) for x in small]
     times: dict[tuple[str, int], list[float]] = {}
     rates = []
     for number in range(rounds + 1):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.paper import study
-from srcnn_jax import colour, datasets, image, weights
+from srcnn_jax import colour, datasets, degradation, image, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def restore(network: weights.Network | None, pixels: np.ndarray, scale: int = SC
     from srcnn_jax.predict import predict
 
     bicubic, rgb = (
-        image.degrade(planes.astype(np.float32) / 255, scale)
+        degradation.degrade(planes.astype(np.float32) / 255, scale)
         for planes in (colour.to_planes(pixels, "ycbcr", "ycbcr"), pixels)
     )
     if network is None:

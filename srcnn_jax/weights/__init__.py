@@ -1,4 +1,4 @@
-"""Networks and their files: parameters with their architecture, scale and colour."""
+"""Networks and their files: parameters with their architecture, scale, colour and degradation."""
 
 import dataclasses
 import functools
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from srcnn_jax import atomic, paths
+from srcnn_jax import atomic, degradation, paths
 from srcnn_jax.architecture import Architecture
 from srcnn_jax.colour import CHANNELS
+from srcnn_jax.degradation import RELEASED, Degradation
 from srcnn_jax.weights import (
     matlab,
     onnx_export,
@@ -36,6 +37,8 @@ class Network:
       padding: 'same', 'valid' or one word for each layer, as `Architecture.padding`.
       scale: factor of the enlargement that it was trained for; None if the file does not say.
       colour: 'y' (luminance), 'ycbcr' or 'rgb'.
+      degradation: how the small images of its training were made and enlarged. Files of other
+        programs and of earlier versions do not say it, and are taken for `RELEASED`.
 
     Raises:
       ValueError: if the layers do not fit together, or a value is not finite.
@@ -45,6 +48,7 @@ class Network:
     padding: str = "same"
     scale: int | None = None
     colour: str = "y"
+    degradation: Degradation = RELEASED
 
     def __post_init__(self):
         names = [f"conv{i + 1}" for i in range(len(self.params))]
@@ -176,8 +180,8 @@ def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | N
     - `.pth`, `.pt`, `.pth.tar`: a state_dict of conv1.weight (out, in, f, f), conv1.bias, ...
     - `.onnx`: the network as `predict.predict` applies it.
 
-    All formats except `.mat` also hold kernel_sizes, features, padding, scale, colour and `notes`.
-    Other programs ignore these.
+    All formats except `.mat` also hold kernel_sizes, features, padding, scale, colour, degradation
+    and `notes`. Other programs ignore these.
 
     Args:
       path: the file.
@@ -198,6 +202,7 @@ def save(path: str | os.PathLike, network: Network, notes: Mapping[str, str] | N
         "padding": arch.padding,
         "scale": str(network.scale or ""),
         "colour": network.colour,
+        "degradation": network.degradation.to_json(),
     }
     content = _ENCODERS[_suffix(path, _ENCODERS)](network, metadata)
     try:
@@ -222,7 +227,13 @@ def _from_metadata(
     if missing:
         raise ValueError(f"its header does not say the {' and the '.join(sorted(missing))}")
     scale = metadata["scale"]
-    return Network(params, metadata["padding"], int(scale) if scale else None, metadata["colour"])
+    return Network(
+        params,
+        metadata["padding"],
+        int(scale) if scale else None,
+        metadata["colour"],
+        degradation.from_json(metadata["degradation"]) if "degradation" in metadata else RELEASED,
+    )
 
 
 def _from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Network:

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from made_weights import create
 
-from srcnn_jax import weights
+from srcnn_jax import degradation, weights
 from srcnn_jax.weights import pretrained
 
 
@@ -27,6 +27,14 @@ def test_safetensors_round_trip(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_knows_the_degradation(tmp_path, suffix):
+    kind = degradation.Degradation("gaussian", 1.6, "spline", (0.0, 2.5), (50, 95))
+    path = tmp_path / f"w{suffix}"
+    weights.save(path, weights.Network(create(), degradation=kind))
+    assert weights.load(path).degradation == kind
+
+
 def test_a_file_without_a_checksum_is_read_and_the_log_says_so(tmp_path, caplog):
     path = tmp_path / "w.safetensors"
     weights.save(path, weights.Network(create()))
@@ -39,7 +47,7 @@ def test_a_file_without_a_checksum_is_read_and_the_log_says_so(tmp_path, caplog)
     }
     ours = {"format": "srcnn_jax", "padding": "same", "scale": "3", "colour": "y"}
     write_safetensors(path, tensors, ours)  # as earlier versions wrote it
-    weights.load(path)
+    assert weights.load(path).degradation == degradation.RELEASED
     assert "w.safetensors has no checksum" in caplog.text
 
 

@@ -92,6 +92,7 @@ def test_metadata(tmp_path):
         "padding": "valid",
         "scale": "",
         "colour": "rgb",
+        "degradation": network.degradation.to_json(),
     }
     shapes = [
         [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]

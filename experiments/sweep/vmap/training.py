@@ -15,7 +15,16 @@ from flax.training.train_state import TrainState
 from experiments import runner
 from experiments.sweep.file import Sweep
 from experiments.sweep.worker import TrialRun, create_run
-from srcnn_jax import checkpoint, input_pipeline, models, optimizer, parallel, train, workdir
+from srcnn_jax import (
+    checkpoint,
+    degradation,
+    input_pipeline,
+    models,
+    optimizer,
+    parallel,
+    train,
+    workdir,
+)
 from srcnn_jax.train_step import (
     create_batches,
     create_train_state,
@@ -28,9 +37,14 @@ from srcnn_jax.train_step import (
 
 
 def shape(config: ml_collections.ConfigDict) -> str:
-    """What networks that train at once have in common: the config but seed and learning rate."""
+    """What networks that train at once have in common: the config but seed and learning rate.
+
+    Where noise or JPEG is drawn for the training images, the seed draws it, and is common, too.
+    """
     values = config.to_dict()
-    del values["seed"], values["optimizer"]["learning_rate"]
+    if not degradation.from_config(config).is_drawn:
+        del values["seed"]
+    del values["optimizer"]["learning_rate"]
     return json.dumps(values, sort_keys=True)
 
 
