@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import pathlib
 import queue
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from configs import default
@@ -35,6 +38,7 @@ STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: th
     ("paper", "short"): 20_000,  # 2.6 million patches
     ("paper", "full"): None,  # 8e8 patches, the paper's length
 }
+PROGRESS_EVERY = 30.0  # seconds between two lines of progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +170,7 @@ def train_runs(
     """Trains every experiment with every seed, `args.workers` at a time.
 
     It exits with one line if a training fails, or at Ctrl-C, and waits for those that have begun.
+    `Progress` says on standard error how far it is: at once, after each training, and meanwhile.
 
     Args:
       experiments: by their names in the table.
@@ -175,6 +180,8 @@ def train_runs(
       The results by the same names, one for each seed.
     """
     _check_data(experiments.values(), args)
+    progress = Progress(_trainings(experiments.values(), args))
+    _say(progress.line())
     count, gpus = args.workers, runner.list_gpus()
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(count):
@@ -185,18 +192,117 @@ def train_runs(
         index = free.get()
         try:
             with runner.share(index, count, gpus) as environment:
-                return _train(experiments[label], seed, args, environment)
+                result = _train(experiments[label], seed, args, environment)
+            _say(progress.line())
+            return result
         finally:
             free.put(index)
 
     tasks = [(seed, label) for seed in range(args.seeds) for label in experiments]
     try:
-        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        with progress.repeated(), concurrent.futures.ThreadPoolExecutor(count) as pool:
             finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
     except KeyboardInterrupt:  # the terminal sent it to the trainings, too
         print("\nstopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     return {label: [finished[seed, label] for seed in range(args.seeds)] for label in experiments}
+
+
+def _trainings(
+    experiments: Iterable[Experiment], args: argparse.Namespace
+) -> dict[pathlib.Path, float]:
+    """The folder of each training, also of those that others start from, and its work.
+
+    The work is about proportional to the time: smoke runs only start, others multiply weights.
+    """
+    return {
+        training(each, seed, args).folder: 1.0 if args.budget == "smoke" else _count_weights(each)
+        for experiment in experiments
+        for each in (experiment.start, experiment)
+        if each
+        for seed in range(args.seeds)
+    }
+
+
+def _count_weights(experiment: Experiment) -> float:
+    """The weights of its network; 1 if the config is wrong, which its training will say."""
+    config = default.get_config(experiment.words)
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        config.update_from_flattened_dict(dict(experiment.fields))
+        return float(create_architecture(config).weight_count)
+    return 1.0
+
+
+class Progress:
+    """How far the trainings of a study are: '2 of 6 trainings  9-1-5_0 step 100/400  3:20 left'.
+
+    Steps are read from the folders, so what another study trains there counts, too.
+    """
+
+    def __init__(self, work: Mapping[pathlib.Path, float]):
+        """Begins to count.
+
+        Args:
+          work: what each training takes, in any unit, by its folder.
+        """
+        self._work = dict(work)
+        self._before = self._done()
+        self._began = time.perf_counter()
+
+    def line(self) -> str:
+        """The words of now; the time left is told once something has been done."""
+        steps = {folder: _steps(folder) for folder in self._work}
+        finished = [folder for folder in self._work if (folder / "eval.json").exists()]
+        words = [f"{len(finished)} of {len(self._work)} trainings"]
+        for folder, (step, whole) in steps.items():
+            if folder not in finished and step:
+                words.append(f"{folder.name} step {step}/{whole}")
+        done = self._done()
+        if self._before < done < sum(self._work.values()):
+            seconds = time.perf_counter() - self._began
+            left = round(seconds * (sum(self._work.values()) - done) / (done - self._before))
+            words.append(f"{left // 60}:{left % 60:02} left")
+        return "  ".join(words)
+
+    @contextlib.contextmanager
+    def repeated(self) -> Iterator[None]:
+        """Prints the line every PROGRESS_EVERY seconds until the end of the block."""
+        ended = threading.Event()
+
+        def repeat() -> None:
+            while not ended.wait(PROGRESS_EVERY):
+                _say(self.line())
+
+        thread = threading.Thread(target=repeat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _done(self) -> float:
+        """The work that is done; of an unfinished training, the steps that it has logged."""
+        shares = {
+            folder: 1.0 if (folder / "eval.json").exists() else step / whole
+            for folder, (step, whole) in ((folder, _steps(folder)) for folder in self._work)
+        }
+        return sum(work * shares[folder] for folder, work in self._work.items())
+
+
+def _steps(folder: pathlib.Path) -> tuple[int, int]:
+    """The last step that a training has logged, and its number of steps; (0, 1) before it begins.
+
+    Damage is not told here: the training tells it.
+    """
+    with contextlib.suppress(ValueError, OSError, LookupError, TypeError):
+        whole = read_json(folder / "config.json")["train"]["steps"]
+        return max(line["step"] for line in read_metrics(folder)), whole
+    return 0, 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def settings(args: argparse.Namespace) -> dict[str, str]:
@@ -247,7 +353,7 @@ def _train(
 ) -> Result:
     before = _train(experiment.start, seed, args, environment) if experiment.start else None
     wanted = training(experiment, seed, args)
-    print(f"{experiment.name}, seed {seed}: {wanted.folder}", file=sys.stderr, flush=True)
+    _say(f"{experiment.name}, seed {seed}: {wanted.folder}")
     try:
         runner.run(wanted, environment)
         result = read_result(wanted.folder)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import threading
+import time
 
 import pytest
 from made_runs import arguments, finished
@@ -184,6 +185,42 @@ def test_workers_train_at_the_same_time_and_share_the_machine(tmp_path, monkeypa
     assert sorted(environments) == ["4", "4", "7", "7"]
     assert set().union(*cores) == mine == os.sched_getaffinity(0)
     assert len(mine) == 1 or all(len(each) < len(mine) for each in cores)
+
+
+def test_progress_counts_trainings_and_steps_and_tells_the_time_left(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(study.time, "perf_counter", lambda: now[0])
+    finished(tmp_path / "before", 32.5)
+    folders = [tmp_path / name for name in ("before", "a", "b", "c")]
+    progress = study.Progress(dict(zip(folders, (7.0, 1.0, 1.0, 2.0), strict=True)))
+    assert progress.line() == "1 of 4 trainings"
+    now[0] += 100
+    finished(tmp_path / "a", 32.5)
+    finished(tmp_path / "b", 32.5)
+    (tmp_path / "b" / "eval.json").unlink()
+    (tmp_path / "b" / "metrics.jsonl").write_text('{"step": 20, "loss": 0.1}\n{"st')  # half a line
+    assert progress.line() == "2 of 4 trainings  5:00 left"
+    (tmp_path / "b" / "metrics.jsonl").write_text('{"step": 20, "loss": 0.1}\n')
+    assert progress.line() == "2 of 4 trainings  b step 20/40  2:47 left"  # 1.5 of 4 in 100 s
+    finished(tmp_path / "b", 32.5)
+    finished(tmp_path / "c", 32.5)
+    assert progress.line() == "4 of 4 trainings"
+
+
+def test_progress_is_told_at_once_and_repeated(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "PROGRESS_EVERY", 0.01)
+
+    def start(training, *_, **__):
+        while capsys.readouterr().err.count("of 2 trainings") < 2:
+            time.sleep(0.01)
+        finished(training.folder, 32.5)
+        return Ended()
+
+    monkeypatch.setattr(runner, "start", start)
+    second = table_5.EXPERIMENTS["Y pre-train"]  # starts from another
+    monkeypatch.setattr(study, "_check_data", lambda *_: print("no line yet"))
+    study.train_runs({"second": second}, arguments(tmp_path))
+    assert capsys.readouterr().err.splitlines()[-1] == "2 of 2 trainings"
 
 
 def test_a_run_that_another_study_trains_is_waited_for(tmp_path, monkeypatch):
