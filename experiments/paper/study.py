@@ -31,13 +31,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: the config's own
-    ("default", "smoke"): 40,  # seconds
     ("default", "short"): 3_000,  # minutes: 192,000 patches
     ("default", "full"): 30_000,
-    ("paper", "smoke"): 40,
     ("paper", "short"): 20_000,  # 2.6 million patches
     ("paper", "full"): None,  # 8e8 patches, the paper's length
 }
+SMOKE: dict[str, Any] = {  # fields of a run of seconds
+    "train.steps": 4,
+    "train.steps_per_dispatch": 2,
+    "train.log_every": 2,
+    "train.eval_every": 2,
+    "train.checkpoint_every": 4,
+    "data.downscale_factors": (1.0,),
+}
+SMOKE_TESTS = ("set5", "set14")  # test sets that a smoke run has; BSD200 takes most of a minute
+SMOKE_NOTE = f"""\
+This is a smoke run: {SMOKE["train.steps"]} updates of each network, and no test set but Set5 and
+Set14. It shows that the script works. Its numbers mean nothing."""
 PROGRESS_EVERY = 30.0  # seconds between two lines of progress
 
 
@@ -124,7 +134,7 @@ def variant(
 
 
 def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
-    """Reads the command line of a study; `seeds` is the default of --seeds."""
+    """Reads the command line of a study; `seeds` is the default of --seeds, but for smoke: 1."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -136,7 +146,7 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     parser.add_argument("--recipe", choices=("default", "paper"), default="default")
     parser.add_argument("--budget", choices=("smoke", "short", "full"), default="short")
     parser.add_argument(
-        "--seeds", type=int, default=seeds, help="runs of each network (%(default)s)"
+        "--seeds", type=int, help=f"runs of each network ({seeds}; 1 if the budget is smoke)"
     )
     parser.add_argument(
         "--workers",
@@ -153,6 +163,8 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     )
     parser.add_argument("--data_dir", default="", help="folder of the data sets, as main's")
     args = parser.parse_args()
+    if args.seeds is None:
+        args.seeds = 1 if args.budget == "smoke" else seeds
     runtime.print_any_name()
     runner.need("jinja2", "matplotlib", "pandas", "tabulate")
     for text in args.set:
@@ -316,7 +328,7 @@ def _check_data(experiments: Iterable[Experiment], args: argparse.Namespace) -> 
     for experiment in experiments:
         if not all(training(experiment, seed, args).finished for seed in range(args.seeds)):
             config = default.get_config(experiment.words)
-            own = {**experiment.fields, **settings(args)}
+            own = training(experiment, 0, args).fields
             needed.add(
                 (
                     own.get("data.train", config.data.train),
@@ -333,8 +345,9 @@ def _check_data(experiments: Iterable[Experiment], args: argparse.Namespace) -> 
 def training(experiment: Experiment, seed: int, args: argparse.Namespace) -> runner.Training:
     """What trains an experiment with a seed."""
     fields = {"seed": seed, **experiment.fields}
-    steps = STEPS[args.recipe, args.budget]
-    if steps is not None:
+    if args.budget == "smoke":
+        fields |= SMOKE | {"eval.datasets": ",".join(SMOKE_TESTS)}
+    elif steps := STEPS[args.recipe, args.budget]:
         fields["train.steps"] = steps
         for field in ("train.log_every", "train.eval_every", "train.checkpoint_every"):
             fields[field] = max(20, steps // 400 * 20)
@@ -503,6 +516,8 @@ def write(frame: pd.DataFrame, name: str, title: str, args: argparse.Namespace) 
         )
     )
     markdown = frame.to_markdown(index=False, disable_numparse=True)
+    if args.budget == "smoke":
+        title = f"{title}\n\n{SMOKE_NOTE}"
     text = f"{title}\n\n`{typed}`\n\n{markdown}\n"
     output(name, args, ".md").write_text(text, encoding="utf-8")
     frame.to_csv(output(name, args, ".csv"), index=False)

@@ -56,14 +56,16 @@ def data_are_not_looked_for(monkeypatch):
 
 
 @pytest.mark.parametrize("module", STUDIES, ids=lambda module: module.__name__)
-@pytest.mark.parametrize("recipe", ["default", "paper"])
-def test_every_experiment_is_a_config_that_can_be_trained(module, recipe, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "budget"), [("default", "smoke"), ("paper", "smoke"), ("paper", "short")]
+)
+def test_every_experiment_is_a_config_that_can_be_trained(module, recipe, budget, tmp_path):
     from configs import default
     from srcnn_jax import train
 
     starts = [run.start for run in module.EXPERIMENTS.values() if run.start]
     for run in [*module.EXPERIMENTS.values(), *starts]:
-        training = study.training(run, 0, arguments(tmp_path, recipe=recipe))
+        training = study.training(run, 0, arguments(tmp_path, recipe=recipe, budget=budget))
         config = default.get_config(training.config.partition(":")[2])
         for argument in training.command()[6:]:
             if argument.startswith("--weights="):
@@ -73,7 +75,8 @@ def test_every_experiment_is_a_config_that_can_be_trained(module, recipe, tmp_pa
             node = config[parent] if parent else config
             assert leaf in node
             kind = type(node[leaf])
-            node[leaf] = tuple(map(int, text.split(","))) if kind is tuple else kind(text)
+            number = type(node[leaf][0]) if kind is tuple and node[leaf] else int
+            node[leaf] = tuple(map(number, text.split(","))) if kind is tuple else kind(text)
         train.check_config(config)
 
 
@@ -106,6 +109,27 @@ def test_compare_and_write(tmp_path, capsys):
     assert "--budget=smoke --seeds=2" in text
     assert (tmp_path / "n1_n2_default_smoke.csv").read_text().startswith("network,weights")
     assert "\\begin{tabular}" in (tmp_path / "n1_n2_default_smoke.tex").read_text()
+
+
+def test_a_smoke_run_has_one_seed_and_small_test_sets_and_its_table_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    command = ["filter_sizes", str(tmp_path), "--budget"]
+    monkeypatch.setattr(study.sys, "argv", [*command, "short"])
+    assert study.options("", seeds=3).seeds == 3
+    monkeypatch.setattr(study.sys, "argv", [*command, "smoke"])
+    args = study.options("", seeds=3)
+    assert args.seeds == 1
+    training = study.training(tables_2_3_4.EXPERIMENTS["9-1-5", 3], 0, args)
+    assert training.fields["eval.datasets"] == "set5,set14"
+    assert training.fields["eval.metrics"] == "psnr,ssim,msssim,ifc,nqm,wpsnr"
+    assert training.fields["train.steps"] == 4
+    results = {"9-1-5": [finished(tmp_path / "run", 32.5)]}
+    study.write(study.compare(results, {}), "filter_sizes", "Title", args)
+    title, note, typed, *_ = capsys.readouterr().out.split("\n\n")
+    assert title == "Title"
+    assert note.startswith("This is a smoke run: 4 updates of each network")
+    assert typed.endswith("--budget=smoke --seeds=1`")
 
 
 def test_what_training_took(tmp_path):

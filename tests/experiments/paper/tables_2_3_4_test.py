@@ -4,7 +4,7 @@ import dataclasses
 
 from made_runs import finished
 
-from experiments.paper import tables_2_3_4
+from experiments.paper import study, tables_2_3_4
 
 
 def test_table(tmp_path):
@@ -17,3 +17,15 @@ def test_table(tmp_path):
     first = frame.iloc[0]
     assert (first["bicubic, paper"], first["SRCNN 9-5-5, paper"]) == ("33.66", "36.66")
     assert first["9-5-5, difference"] == "-4.16"
+
+
+def test_a_test_set_that_smoke_runs_do_not_have_is_left_out(tmp_path):
+    run = finished(tmp_path / "run", 32.5)
+    scores = {name: run.scores[name] for name in study.SMOKE_TESTS}
+    results = {
+        key: [dataclasses.replace(run, scale=key[1], scores=scores)]
+        for key in tables_2_3_4.EXPERIMENTS
+    }
+    frame = tables_2_3_4.table_of_means(results)
+    assert sorted(set(frame["set"])) == ["set14", "set5"]
+    assert len(frame) == 36
