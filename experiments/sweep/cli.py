@@ -6,9 +6,9 @@
 
 `experiments/sweep/file.py` says what a sweep file may hold. You may start the same command as often
 as you like, at the same time or again after a stop: nothing is done twice. DIR gets the workdirs of
-the trials, table.md, table.csv (a row for each point), runs.csv (a row for each run), cost.png and
-importance.png. --best writes only these, from what is finished so far, and best.py, the best
-config, for `main --config=DIR/best.py`.
+the trials, table.md, table.tex and table.csv (a row for each point), runs.csv (a row for each run),
+cost.png, fields.png, importance.png and, of a search, best_so_far.png. --best writes only these,
+from what is finished so far, and best.py, the best config, for `main --config=DIR/best.py`.
 """
 
 import argparse

@@ -104,6 +104,12 @@ class Sweep:
         name = pathlib.Path(self.dataset or validation_name(self.config)).name
         return f"{self.metric.upper()} on {name}"
 
+    def measure(self) -> str:
+        """The title with scale and unit, for the head of a column and the axis of a plot."""
+        scale = "" if "scale" in self.fields(self.points[0]) else f" x{self.config.scale}"
+        unit = ", dB" if self.metric in ("psnr", "wpsnr", "nqm") else ""
+        return f"{self.title()}{scale}{unit}"
+
 
 def read_sweep(path: pathlib.Path) -> Sweep:
     """Reads a sweep file; raises SweepError if it cannot be run."""

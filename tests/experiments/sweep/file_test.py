@@ -90,7 +90,7 @@ def test_every_point_is_checked_before_anything_starts(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     message = "kernel sizes must be odd and positive, not 4"
     assert done.stderr == f"error: {tmp_path / 'study.py'}: {message}\n"
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, f"{tmp_path / 'study.py'} in {tmp_path / 'out'}\n")
     assert not (tmp_path / "out").exists()
 
 
