@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.paper import curves
+from experiments.report import tables
+from experiments.report.groups import Comparison, mean_curve
 from experiments.report.read import FinishedRun
 
 if TYPE_CHECKING:
@@ -17,16 +19,41 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 640, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 630, 10, 340  # of the area that holds the curves
-COLOURS = 7  # of the curves, in page.css
+COLOURS = 7  # of the curves, in page.css; each comes in as many dashes
+DASHES = 4
+FEW = 4  # curves that are shown at first; a choice shows the others
+DOTS = 30  # points of a curve that are marked, at most
+
+Point = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """PSNR in dB over patches; `kind` says how it is drawn: 'ours', 'valid' or 'paper'."""
+    """PSNR in dB over patches.
+
+    Attributes:
+      label: what the legend says.
+      kind: 'ours' or 'paper'.
+      shown: whether it is shown at first.
+      points: (patches, mean, lowest, highest), the spread over seeds.
+    """
 
     label: str
     kind: str
-    points: Sequence[tuple[float, float]]
+    shown: bool
+    points: Sequence[tuple[float, float, float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A curve in the units of the drawing; `band` is the outline of the spread over seeds."""
+
+    label: str
+    kind: str
+    shown: bool
+    style: str
+    points: Sequence[Point]
+    band: Sequence[Point]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,35 +61,35 @@ class Chart:
     """What the page draws, in the units of a drawing of WIDTH x HEIGHT.
 
     Attributes:
-      title: the test set and its scale.
-      lines: (label, kind, number of its colour, its points) of each curve.
+      title: what is measured.
+      lines: the curves.
       x_ticks, y_ticks: (position, text).
-      bicubic: the height of the line of bicubic interpolation.
+      levels: (height, text) of lines across: bicubic interpolation, and the paper's results.
     """
 
     title: str
-    lines: Sequence[tuple[str, str, int, Sequence[tuple[float, float]]]]
+    lines: Sequence[Line]
     x_ticks: Sequence[tuple[float, str]]
     y_ticks: Sequence[tuple[float, str]]
-    bicubic: float
+    levels: Sequence[tuple[float, str]]
 
 
-def draw(title: str, curves: Sequence[Curve], bicubic: float) -> Chart:
-    """Puts curves on the axes; points more than 1 dB below bicubic are cut off.
+def draw(title: str, curves: Sequence[Curve], levels: Mapping[str, float]) -> Chart:
+    """Puts curves on the axes; points more than 1 dB below the lowest level are cut off.
 
     Args:
       title: the title of the chart.
       curves: their points have positive patches; there is at least one point in all.
-      bicubic: PSNR of bicubic interpolation, drawn as a line.
+      levels: PSNR in dB of the lines across by their text, at least one.
     """
     from matplotlib.ticker import MaxNLocator
 
     points = list(itertools.chain.from_iterable(curve.points for curve in curves))
-    first, last = min(x for x, _ in points) / 1.2, max(x for x, _ in points) * 1.2
-    lowest = max(bicubic - 1.0, min(bicubic, *(y for _, y in points)))
-    values = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(
-        lowest, max(bicubic + 0.1, *(y for _, y in points))
-    )
+    first, last = min(point[0] for point in points) / 1.2, max(point[0] for point in points) * 1.2
+    base = min(levels.values())
+    lowest = max(base - 1.0, min(base, *(point[2] for point in points)))
+    highest = max(base + 0.1, *levels.values(), *(point[3] for point in points))
+    values = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(lowest, highest)
     low, high = values[0], values[-1]
 
     def across(patches: float) -> float:
@@ -71,22 +98,22 @@ def draw(title: str, curves: Sequence[Curve], bicubic: float) -> Chart:
     def up(psnr: float) -> float:
         return round(BOTTOM - (BOTTOM - TOP) * (psnr - low) / (high - low), 2)
 
-    lines = [
-        (
-            curve.label,
-            curve.kind,
-            index % COLOURS,
-            [(across(x), up(y)) for x, y in curve.points if y >= low],
-        )
-        for index, curve in enumerate(curves)
-    ]
+    lines = []
+    for number, curve in enumerate(curves):
+        seen = [point for point in curve.points if point[2] >= low]
+        style = f"colour{number % COLOURS} dash{number // COLOURS % DASHES}"
+        above = [(across(x), up(top)) for x, _, _, top in seen]
+        below = [(across(x), up(bottom)) for x, _, bottom, _ in seen]
+        band = above + below[::-1] if above != below else []
+        line = [(across(x), up(y)) for x, y, _, _ in seen]
+        lines.append(Line(curve.label, curve.kind, curve.shown, style, line, band))
     digits = max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9))
     return Chart(
         title,
         lines,
         [(across(value), text) for value, text in _powers(first, last)],
         [(up(value), f"{value:.{digits}f}") for value in values],
-        up(bicubic),
+        [(up(value), text) for text, value in levels.items()],
     )
 
 
@@ -127,25 +154,47 @@ def published_curves(run: FinishedRun) -> dict[str, pd.DataFrame]:
     return found
 
 
-def draw_all(runs: Sequence[FinishedRun], names: Mapping[str, str]) -> list[Chart]:
-    """One chart for each validation set and scale."""
-    groups: dict[tuple[str, int], list[FinishedRun]] = {}
-    for run in runs:
-        groups.setdefault((run.validation, run.scale), []).append(run)
-    drawn = []
-    for (dataset, scale), members in groups.items():
-        lines = []
-        for run in members:
-            for kind, points in (("ours", run.psnr), ("valid", run.psnr_valid)):
-                label = names[run.folder] + (", valid region" if kind == "valid" else "")
-                if points := [point for point in points if point[0] > 0]:
-                    lines.append(Curve(label, kind, points))
-        if (dataset, scale) == ("set5", 3):
-            theirs = {key: each for run in members for key, each in published_curves(run).items()}
-            for label, frame in theirs.items():
-                points = list(zip(frame.patches, frame.psnr, strict=True))
-                lines.append(Curve(label, "paper", points))
-        bicubic = members[0].bicubic
-        if lines and bicubic is not None:  # not infinite
-            drawn.append(draw(f"{names[dataset]} x{scale}", lines, bicubic))
-    return drawn
+def draw_training(comparison: Comparison, names: Mapping[str, str]) -> Chart | None:
+    """PSNR of the shaved images, as in the tables; None if no run has measured it.
+
+    Args:
+      comparison: the first few of its groups are shown at first.
+      names: short names, of `tables.labels`.
+    """
+    run = comparison.best.first
+    bicubic = run.result.validation["bicubic"]
+    lines = _curves(comparison, names, "psnr")
+    if not lines or bicubic is None:  # it is infinite
+        return None
+    levels = {"bicubic": bicubic}
+    for label, psnr in tables.published_scores(run.validation, run.scale, "psnr").items():
+        levels |= {} if psnr is None else {label: psnr}
+    return draw(f"PSNR on {names[run.validation]} x{run.scale}, dB", lines, levels)
+
+
+def draw_valid_region(comparison: Comparison, names: Mapping[str, str]) -> Chart | None:
+    """PSNR over the valid region, as the paper's training curves have it, and these curves."""
+    run = comparison.best.first
+    bicubic = run.result.validation["bicubic"]
+    lines = _curves(comparison, names, "psnr_valid")
+    if not lines or bicubic is None:
+        return None
+    if (run.validation, run.scale) == ("set5", 3):
+        theirs: dict[str, pd.DataFrame] = {}
+        for group in comparison.groups:
+            theirs = {**published_curves(group.first), **theirs}
+        own = published_curves(run)
+        for label, frame in theirs.items():
+            points = [(x, y, y, y) for x, y in zip(frame.patches.tolist(), frame.psnr, strict=True)]
+            lines.append(Curve(label, "paper", label in own, points))
+    title = f"PSNR on {names[run.validation]} x{run.scale} over the valid region, dB"
+    return draw(title, lines, {"bicubic": bicubic})
+
+
+def _curves(comparison: Comparison, names: Mapping[str, str], measured: str) -> list[Curve]:
+    found = []
+    for rank, group in enumerate(comparison.groups):
+        points = mean_curve([getattr(run, measured) for run in group.runs])
+        if points := [point for point in points if point[0] > 0]:
+            found.append(Curve(names[group.path], "ours", rank < FEW, points))
+    return found

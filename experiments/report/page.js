@@ -7,8 +7,8 @@ function start(viewer) {
   const sheet = viewer.querySelector(".sheet");
   const divider = viewer.querySelector("input[type=range]");
   const pictures = [...viewer.querySelectorAll(".sheet img")];
-  const radios = (part) => [...viewer.querySelectorAll(`[data-part=${part}]`)];
-  const chosen = (part) => Number(radios(part).find((radio) => radio.checked).value);
+  const choice = (part) => viewer.querySelector(`[data-part=${part}]`);
+  const chosen = (part) => Number(choice(part).value);
   const text = (picture) => `${picture.dataset.label} ${picture.dataset.psnr}`.trim();
 
   // A whole number of screen pixels for each of the picture's, about one CSS pixel at zoom 1.
@@ -78,9 +78,9 @@ function start(viewer) {
     wipe();
   }
 
-  function check(part, radio) {
-    if (!radio) return;
-    radio.checked = true;
+  function set(part, index) {
+    if (index < 0 || index >= choice(part).options.length) return;
+    choice(part).selectedIndex = index;
     part === "zoom" ? fit() : choose();
   }
 
@@ -94,11 +94,9 @@ function start(viewer) {
     const step = { "+": 1, "=": 1, "-": -1 }[event.key];
     if (digit) {
       const part = event.shiftKey ? "left" : "right";
-      check(part, radios(part)[digit[1] - 1]);
-    } else if (step) {
-      const zooms = radios("zoom");
-      check("zoom", zooms[zooms.findIndex((radio) => radio.checked) + step]);
-    } else return;
+      set(part, digit[1] - 1);
+    } else if (step) set("zoom", choice("zoom").selectedIndex + step);
+    else return;
     event.preventDefault();
   });
   divider.addEventListener("input", wipe);
@@ -107,15 +105,52 @@ function start(viewer) {
     if (event.pointerType === "mouse" && event.buttons === 1)
       scroll.scrollBy(-event.movementX, -event.movementY);
   });
-  addEventListener("resize", fit);
+  addEventListener("resize", () => viewer.hidden || fit());
 
-  const fits = (radio) =>
-    sheet.dataset.width * unit() * radio.value <= viewer.clientWidth &&
-    sheet.dataset.height * unit() * radio.value <= 0.85 * innerHeight;
-  check("zoom", radios("zoom").findLast(fits));
-  choose();
-  fit();
+  // Shows the viewer, at first in the largest zoom that fits. `labels` are the pictures to choose.
+  function show(labels) {
+    viewer.hidden = false;
+    for (const part of ["left", "right"]) {
+      const index = pictures.findIndex((picture) => picture.dataset.label === labels[part]);
+      if (index >= 0) choice(part).selectedIndex = index;
+    }
+    if (!viewer.dataset.fitted) {
+      viewer.dataset.fitted = "yes";
+      const fits = (option) =>
+        sheet.dataset.width * unit() * option.value <= viewer.clientWidth &&
+        sheet.dataset.height * unit() * option.value <= 0.85 * innerHeight;
+      choice("zoom").selectedIndex = [...choice("zoom").options].findLastIndex(fits);
+      if (choice("zoom").selectedIndex < 0) choice("zoom").selectedIndex = 0;
+    }
+    choose();
+    fit();
+  }
+
+  const labels = () => ({
+    left: pictures[chosen("left")].dataset.label,
+    right: pictures[chosen("right")].dataset.label,
+  });
+  return { hide: () => (viewer.hidden = true), show, labels };
 }
 
 document.documentElement.classList.add("scripted");
-document.querySelectorAll(".viewer").forEach(start);
+
+const viewers = [...document.querySelectorAll(".viewer")].map(start);
+const image = document.querySelector("#image");
+if (image) {
+  let shown = Number(image.value);
+  viewers.forEach((viewer) => viewer.hide());
+  viewers[shown].show({});
+  image.addEventListener("change", () => {
+    const labels = viewers[shown].labels();
+    viewers[shown].hide();
+    shown = Number(image.value);
+    viewers[shown].show(labels);
+  });
+}
+
+for (const figure of document.querySelectorAll(".curves"))
+  figure.addEventListener("change", (event) => {
+    const curve = figure.querySelector(`[data-curve="${event.target.value}"]`);
+    curve.classList.toggle("off", !event.target.checked);
+  });

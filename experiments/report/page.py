@@ -6,28 +6,33 @@ import base64
 import dataclasses
 import hashlib
 import io
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import markupsafe
 import numpy as np
 from PIL import Image
 
 from experiments.paper import filters
-from experiments.report import chart, tables
-from experiments.report.read import FinishedRun, FinishedSweep, data_uri
-from srcnn_jax import datasets
-
-if TYPE_CHECKING:
-    from srcnn_jax import evaluate
+from experiments.report import chart, groups, tables
+from experiments.report.groups import Group
+from experiments.report.read import Workdir, data_uri
+from srcnn_jax import datasets, evaluate, paper
+from srcnn_jax.predict import predict
 
 FOLDER = pathlib.Path(__file__).parent
+PIXELS = 3_000_000  # of all pictures of a page; larger ones are cropped to keep it
+MIN_SIDE = 64  # pixels of a cropped picture, at least
+FEW = 5  # groups whose scores are listed at first; a choice shows the others
+FILTERS = 3  # groups whose filters are shown at first
+IMAGES = 14  # of a test set that the user did not choose, at most
+ROWS = 10  # groups in a summary that are shown at first
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One of the pictures that a viewer shows: its label, its PSNR, and the PNG as a URI."""
+    """One of the pictures that a viewer shows: its label, its PSNR, and the file as a URI."""
 
     label: str
     psnr: str
@@ -36,116 +41,218 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Viewer:
-    """A test image: ground truth, bicubic, and the result of each network."""
+    """A test image, or a part of it: ground truth, bicubic, and the result of each group.
+
+    Attributes:
+      title: the image.
+      part: how large it is, if a part is shown; else ''.
+      width, height: of the pictures.
+      gain: PSNR of the first group less that of bicubic, in dB.
+      pictures: ground truth, bicubic, then the groups, the best first.
+    """
 
     title: str
+    part: str
     width: int
     height: int
+    gain: float
     pictures: Sequence[Picture]
 
 
+def webp(pixels: np.ndarray) -> str:
+    """uint8 (H, W) or (H, W, 3) as the data URI of a lossless WebP file.
+
+    Two networks differ by a grey level here and there, which JPEG would change as much.
+    """
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").save(file, "WEBP", lossless=True, quality=50, method=4)
+    return data_uri(file.getvalue(), "webp")
+
+
 def png(pixels: np.ndarray) -> str:
-    """uint8 (H, W) or (H, W, 3) as the data URI of a PNG."""
+    """uint8 (H, W) as the data URI of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     return data_uri(file.getvalue())
 
 
 def viewers(
-    runs: Sequence[FinishedRun],
+    shown: Sequence[Group],
     names: Mapping[str, str],
     chosen: Sequence[str] | None,
     data_dir: str = "",
 ) -> list[Viewer]:
-    """The test images of the chosen sets, by default of the first of each run.
+    """The test images of the chosen sets, by default of one set of each group.
 
-    Runs that were tested on the same images share a viewer.
+    Groups that were tested on the same images share a viewer. The pictures are of the run of the
+    lowest seed.
 
     Args:
-      runs: what made the pictures.
+      shown: the groups, the best first.
       names: short names, of `tables.labels`.
-      chosen: names of test sets.
+      chosen: names of test sets; None for the first that the paper has, or else the first.
       data_dir: the folder of the data sets; '' leaves it to the run's config, or SRCNN_DATA_DIR.
 
     Raises:
       FileNotFoundError: if a test set is nowhere to be had.
       ValueError: if a run was not tested on a set, or the set has changed since.
     """
-    from srcnn_jax import evaluate
-
-    groups: dict[tuple[str, str, int, str], list[FinishedRun]] = {}
-    for run in runs:
-        for dataset in list(run.result.scores)[:1] if chosen is None else chosen:
+    sharing: dict[tuple[str, str, int, str], list[Group]] = {}
+    for group in shown:
+        run = group.first
+        for dataset in [_default_set(group)] if chosen is None else chosen:
             if dataset not in run.result.scores:
                 raise ValueError(
                     f"{run.folder} was not tested on {dataset!r}: choose --images from "
                     f"{','.join(run.result.scores)}"
                 )
-            key = (dataset, run.data[dataset][1], run.scale, run.network.colour)
-            groups.setdefault(key, []).append(run)
-    found = []
-    for (name, fingerprint, scale, colour), members in groups.items():
-        tests = datasets.load(name, data_dir=data_dir or members[0].data_dir or None)
-        if tests.fingerprint != fingerprint:
+            key = (dataset, run.fingerprint(dataset), run.scale, run.network.colour)
+            sharing.setdefault(key, []).append(group)
+    tests: dict[tuple[str, str, int, str], list[evaluate.TestImage]] = {}
+    for key, members in sharing.items():
+        name, fingerprint, scale, colour = key
+        run = members[0].first
+        found = datasets.load(name, data_dir=data_dir or run.config["data"].get("dir") or None)
+        if found.fingerprint != fingerprint:
             raise ValueError(
-                f"{name} in {tests.source} is not what {members[0].folder} was tested on: name the "
+                f"{name} in {found.source} is not what {run.folder} was tested on: name the "
                 "folder of that by --data_dir, or choose other --images"
             )
-        for test in evaluate.create_test_images(tests, scale, colour):
-            title = f"{test.name.removesuffix('_GT')}, {names[name]} x{scale}"
-            found.append(_viewer(title, test, members, names, name))
-    return found
+        if chosen is None:
+            images = found.images[:: _stride(len(found.images))]
+            found = dataclasses.replace(found, images=images)
+        tests[key] = evaluate.create_test_images(found, scale, colour)
+    side = _side([test.truth.shape for key in tests for test in tests[key] for _ in sharing[key]])
+    return [
+        _viewer(test, members, names, key[0], side)
+        for key, members in sharing.items()
+        for test in tests[key]
+    ]
+
+
+def parts(shown: Sequence[Group], chosen: Sequence[str] | None) -> list[tuple[str, int, int]]:
+    """(test set, its images that are shown, all of its images), where not all are."""
+    if chosen is not None:
+        return []
+    counts = {}
+    for group in shown:
+        name = _default_set(group)
+        images = group.first.result.scores[name]["images"]
+        if len(images) > IMAGES:
+            counts[name] = (len(images[:: _stride(len(images))]), len(images))
+    return [(name, *count) for name, count in counts.items()]
+
+
+def _stride(count: int) -> int:
+    """Every which image is shown of a test set that the user did not choose."""
+    return math.ceil(count / IMAGES)
+
+
+def _default_set(group: Group) -> str:
+    """The test set whose images are shown unless the user chooses."""
+    scores, scale = group.first.result.scores, group.first.scale
+    known = [name for name in scores if (name, scale) in paper.SRCNN_915_T91]
+    return known[0] if known else next(iter(scores))
+
+
+def _side(shapes: Sequence[tuple[int, ...]]) -> int:
+    """The longest side of a picture at which all have `PIXELS` pixels, or `MIN_SIDE`.
+
+    Args:
+      shapes: of the whole images, one for each result of a network.
+    """
+    longest = max((max(shape) for shape in shapes), default=MIN_SIDE)
+    pictures = np.array([shape[:2] for shape in shapes]).reshape(-1, 2)
+    for side in range(longest, MIN_SIDE, -4):
+        # Ground truth and bicubic add two pictures to each image: two fifths, of five groups.
+        if 1.4 * np.minimum(pictures, side).prod(axis=1).sum() <= PIXELS:
+            return side
+    return MIN_SIDE
+
+
+def _worst_part(test: evaluate.TestImage, colour: str, side: int) -> tuple[slice, slice]:
+    """The part, at most `side` pixels high and wide, where bicubic errs most, in squared error."""
+    bicubic = evaluate.to_luminance(test.enlarged, colour, test.luminance)
+    height, width = (min(side, size) for size in test.truth.shape)
+    errors = (test.truth.astype(np.float64) - bicubic) ** 2
+    sums = np.pad(errors, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    parts = sums[height:, width:] - sums[:-height, width:]
+    parts -= sums[height:, :-width] - sums[:-height, :-width]
+    top, left = np.unravel_index(parts.argmax(), parts.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def _pictures_of(
+    test: evaluate.TestImage, group: Group, part: tuple[slice, slice]
+) -> dict[str, np.ndarray]:
+    """`evaluate.pictures` of a part. The network sees what its receptive field needs beside it."""
+    network, scale = group.first.network, group.first.scale
+    radius = network.architecture.receptive_field_radius
+    around = tuple(slice(max(0, each.start - radius), each.stop + radius) for each in part)
+    within = tuple(
+        slice(each.start - wide.start, each.stop - wide.start)
+        for each, wide in zip(part, around, strict=True)
+    )
+    planes = test.enlarged.copy()
+    planes[part] = predict(network, test.enlarged[around])[within]
+    return {
+        name: pixels[part]
+        for name, pixels in evaluate.pictures(test, planes, network.colour, scale).items()
+    }
 
 
 def _viewer(
-    title: str,
     test: evaluate.TestImage,
-    runs: Sequence[FinishedRun],
+    members: Sequence[Group],
     names: Mapping[str, str],
     dataset: str,
+    side: int,
 ) -> Viewer:
-    from srcnn_jax import evaluate
-    from srcnn_jax.predict import predict
-
+    network, scale = members[0].first.network, members[0].first.scale
+    part = _worst_part(test, network.colour, side)
+    height, width = (each.stop - each.start for each in part)
+    title = f"{test.name.removesuffix('_GT')}, {names[dataset]} x{scale}"
+    shown = f"{width} × {height} of {test.truth.shape[1]} × {test.truth.shape[0]} pixels"
+    if (height, width) == test.truth.shape:
+        shown = ""
     pictures: list[Picture] = []
-    for run in runs:
-        colour, scale = run.network.colour, run.scale
-        made = evaluate.pictures(test, predict(run.network, test.enlarged), colour, scale)
-        rows = run.result.scores[dataset]["images"]
+    gain = 0.0
+    for group in members:
+        made = _pictures_of(test, group, part)
+        rows = group.first.result.scores[dataset]["images"]
         row = next(row for row in rows if row["name"] == test.name)
         psnr = {
             method: f"{tables.format_score(row[method]['psnr'], 'psnr')} dB"
             for method in tables.METHODS
         }
         if not pictures:
-            pictures.append(Picture("ground truth", "", png(made["original"])))
-            pictures.append(Picture("bicubic", psnr["bicubic"], png(made["bicubic"])))
-        label = "SRCNN" if len(runs) == 1 else f"SRCNN {names[run.folder]}"
-        pictures.append(Picture(label, psnr["srcnn"], png(made["srcnn"])))
-    height, width = test.truth.shape
-    return Viewer(title, width, height, pictures)
+            pictures.append(Picture("ground truth", "", webp(made["original"])))
+            pictures.append(Picture("bicubic", psnr["bicubic"], webp(made["bicubic"])))
+            gain = (row["srcnn"]["psnr"] or math.inf) - (row["bicubic"]["psnr"] or math.inf)
+        label = "SRCNN" if len(members) == 1 else names[group.path]
+        if len(group.runs) > 1:
+            label += f", seed {group.first.seed}"
+        pictures.append(Picture(label, psnr["srcnn"], webp(made["srcnn"])))
+    return Viewer(title, shown, width, height, gain, pictures)
 
 
 def create_page(
-    named: Sequence[FinishedRun],
-    sweeps: Sequence[tuple[FinishedSweep, Sequence[FinishedRun]]],
-    chosen: Sequence[str] | None,
-    data_dir: str = "",
+    workdirs: Sequence[Workdir], chosen: Sequence[str] | None, data_dir: str = ""
 ) -> str:
     """The HTML of the report; raises as `viewers`.
 
     Args:
-      named: runs that were asked for by name.
-      sweeps: sweeps, each with its runs.
-      chosen: test sets whose images are shown; if None, the first of each of the `named` runs.
-      data_dir: as `viewers`.
+      workdirs: what was asked for.
+      chosen, data_dir: as `viewers`.
     """
-    by_folder = {run.folder: run for run in [*named, *(run for _, each in sweeps for run in each)]}
-    runs = list(by_folder.values())
-    folders = [*by_folder, *(sweep.folder for sweep, _ in sweeps)]
+    runs = list({run.folder: run for each in workdirs for run in each.runs}.values())
+    metrics = {each.metric for each in workdirs}
+    metric = metrics.pop() if len(metrics) == 1 else None
+    comparisons = groups.compare(groups.group_runs(runs), metric)
+    ordered = [group for each in comparisons for group in each.groups]
     tests = [name for run in runs for name in (*run.result.scores, run.validation)]
-    names = tables.labels(dict.fromkeys(folders + tests))
-    shown = viewers(named if chosen is None else runs, names, chosen, data_dir)
+    paths = [*(group.path for group in ordered), *(run.folder for run in runs)]
+    names = tables.labels(dict.fromkeys([*paths, *(str(each.folder) for each in workdirs), *tests]))
     script, style = ((FOLDER / f"page.{kind}").read_text("utf-8") for kind in ("js", "css"))
     import jinja2
 
@@ -157,17 +264,27 @@ def create_page(
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
+        title=names[str(workdirs[0].folder)] + (" and others" if len(workdirs) > 1 else ""),
+        workdirs=workdirs,
         runs=runs,
-        sweeps=[sweep for sweep, _ in sweeps],
+        comparisons=comparisons,
+        ordered=ordered,
         names=names,
-        summary=tables.summary(runs, names),
-        scores_table=tables.scores_table,
-        charts=chart.draw_all(runs, names),
-        axes=chart,
-        viewers=shown,
-        picture_bytes=sum(len(each.source) for viewer in shown for each in viewer.pictures),
-        mosaics=[filters.mosaic(run.network.layers[0]["kernel"]) for run in runs],
+        tables=tables,
+        charts=[
+            (chart.draw_training(each, names), chart.draw_valid_region(each, names))
+            for each in comparisons
+        ],
+        chart=chart,
+        viewers=viewers(ordered, names, chosen, data_dir),
+        parts=parts(ordered, chosen),
+        mosaics={
+            group.path: filters.mosaic(group.first.network.layers[0]["kernel"]) for group in ordered
+        },
         png=png,
+        few=FEW,
+        few_filters=FILTERS,
+        most_rows=ROWS,
         style=markupsafe.Markup(style),
         script=markupsafe.Markup(script),
         script_sum=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

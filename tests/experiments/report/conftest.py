@@ -1,6 +1,8 @@
 """A finished workdir of the network that ships, on two small photographs."""
 
+import json
 import pathlib
+import shutil
 
 import pytest
 import skimage.data
@@ -45,3 +47,35 @@ def pictures(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, pictures) -> pathlib.Path:
     return finish(tmp_path_factory.mktemp("runs") / NASTY, pictures)
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory) -> pathlib.Path:
+    """The workdir of a sweep: five points, the later the better, each with three seeds."""
+    folder = tmp_path_factory.mktemp("sweeps") / "a sweep"
+    images = tmp_path_factory.mktemp("images")
+    Image.fromarray(skimage.data.cat()[60:180, 130:250]).save(images / "cat.png")
+    template = finish(folder / "trials" / "template", str(images))
+    for point in range(1, 6):
+        for seed in range(3):
+            run = folder / "trials" / f"f2={point},seed={seed}"
+            shutil.copytree(template, run)
+            change(run / "config.json", lambda content, seed=seed: content.update(seed=seed))
+            text = (run / "metrics.jsonl").read_text()
+            (run / "metrics.jsonl").write_text(text.replace("31.", f"3{point}.{seed}"))
+            score = {"psnr": 30.0 + point + 0.1 * seed}
+            change(
+                run / "eval.json",
+                lambda content, score=score: content["datasets"][str(images)]["mean"][
+                    "srcnn"
+                ].update(score),
+            )
+    shutil.rmtree(template)
+    return folder
+
+
+def change(path: pathlib.Path, edit) -> None:
+    """Changes the content of a JSON file in place."""
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))

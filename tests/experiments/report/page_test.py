@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.report import groups, read
+from experiments.report import page as page_module
 from experiments.report.__main__ import main as report_main
 from srcnn_jax import datasets, evaluate, weights
 from srcnn_jax.predict import predict
@@ -26,6 +28,13 @@ def page(tmp_path_factory, finished) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
+def page_of_a_sweep(tmp_path_factory, sweep) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("sweep_page") / "report.html"
+    report_main([str(sweep), "-o", str(path)])
+    return path
+
+
+@pytest.fixture(scope="module")
 def expected(pictures) -> list[list[np.ndarray]]:
     """Ground truth, bicubic and SRCNN of each picture, (H, W, 3)."""
     network = weights.load_pretrained(SCALE)
@@ -38,6 +47,31 @@ def expected(pictures) -> list[list[np.ndarray]]:
         ]
         for test in evaluate.create_test_images(datasets.load(pictures), SCALE, "y")
     ]
+
+
+def test_a_part_is_that_where_bicubic_errs_most_and_as_of_the_whole_image(finished):
+    network = weights.load(finished)
+    truth = np.full((90, 120), 100, np.uint8)
+    truth[50:60, 70:80] = np.indices((10, 10)).sum(0) % 2 * 200
+    test = evaluate.create_test_images(
+        datasets.Dataset("a", "here", "", "gray", (("a", truth),)), SCALE, "y"
+    )[0]
+    rows, columns = part_shown = page_module._worst_part(test, "y", 40)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (40, 40)
+    assert rows.start <= 50 < 60 <= rows.stop
+    assert columns.start <= 70 < 80 <= columns.stop
+    whole = evaluate.pictures(test, predict(network, test.enlarged), "y", SCALE)
+    group = groups.Group("a", [read.read_run(finished)])
+    made = page_module._pictures_of(test, group, part_shown)
+    for name, pixels in made.items():
+        np.testing.assert_array_equal(pixels, whole[name][part_shown])
+
+
+def test_pictures_are_cropped_to_the_pixels_of_a_page():
+    assert page_module._side([(90, 120)] * 3) == 120  # whole images
+    side = page_module._side([(510, 510)] * 75)
+    assert 1.4 * 75 * side**2 <= page_module.PIXELS < 1.4 * 75 * (side + 4) ** 2
+    assert page_module._side([(510, 510)] * 10_000) == page_module.MIN_SIDE
 
 
 @contextlib.contextmanager
@@ -81,7 +115,10 @@ def resize(browser, width: int, height: int, ratio: float, **settings) -> None:
 
 def open_viewer(browser, page: pathlib.Path, index: int):
     """Opens the page; the viewer of a test image, scrolled into view."""
+    from selenium.webdriver.support.select import Select
+
     browser.get(page.as_uri())
+    Select(browser.find_element("id", "image")).select_by_index(index)
     viewer = browser.find_elements("css selector", ".viewer")[index]
     browser.execute_script(
         "arguments[0].scrollIntoView({block: 'center'});"
@@ -192,11 +229,22 @@ def test_pictures_and_zoom_are_chosen_by_keyboard(browser, page, finished, expec
     check_wipe(browser, viewer, srcnn, bicubic, 2)
     press(browser, "3")
     check_wipe(browser, viewer, srcnn, srcnn, 2)
-    # And by the buttons: Tab goes to the one chosen, arrows to the next.
-    part(viewer, "[data-part=left]:checked").send_keys(Keys.ARROW_LEFT)
+    # And by the selectors.
+    part(viewer, "[data-part=left]").send_keys(Keys.ARROW_UP)
     assert names()[0] == f"bicubic {psnr['bicubic']}"
-    part(viewer, "[data-part=zoom]:checked").send_keys(Keys.ARROW_LEFT)
+    part(viewer, "[data-part=zoom]").send_keys(Keys.ARROW_UP)
     check_wipe(browser, viewer, bicubic, srcnn, 1)
+
+
+def test_another_image_keeps_the_pictures_that_were_chosen(browser, page):
+    from selenium.webdriver.support.select import Select
+
+    viewer = open_viewer(browser, page, 0)
+    Select(part(viewer, "[data-part=left]")).select_by_index(0)
+    Select(browser.find_element("id", "image")).select_by_index(1)
+    first, second = browser.find_elements("css selector", ".viewer")
+    assert not first.is_displayed()
+    assert part(second, "[data-shown=left]").text == "ground truth"
 
 
 @pytest.mark.parametrize("ratio", [2.0, 3.0])
@@ -231,7 +279,7 @@ def test_pixels_are_exact_on_a_screen_of_fractional_ratio(page, expected):
     with started(f"force-device-scale-factor={ratio}", "window-size=600,900") as browser:
         for index, (_, bicubic, srcnn) in enumerate(expected):
             viewer = open_viewer(browser, page, index)
-            pixels = 3 * int(part(viewer, "[data-part=zoom]:checked").get_property("value"))
+            pixels = 3 * int(part(viewer, "[data-part=zoom]").get_property("value"))
             check_wipe(browser, viewer, bicubic, srcnn, pixels, ratio)
 
 
@@ -250,6 +298,42 @@ def test_the_divider_follows_a_finger(browser, page):
     assert divider(viewer) == pytest.approx(50 + 60 / box["width"] * 100, abs=1)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_sweep_begins_with_a_sentence_and_a_table_that_is_not_cut(
+    browser, page_of_a_sweep, width
+):
+    resize(browser, width, 900, 1.0, mobile=width < 500)
+    browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
+    browser.get(page_of_a_sweep.as_uri())
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    sizes = "return [document.documentElement.scrollWidth, innerWidth]"
+    assert browser.execute_script(sizes) == [width, width]
+    cut = (
+        "return [...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth)"
+    )
+    assert browser.execute_script(cut) == []
+    parts = [browser.find_element("css selector", each) for each in (".answer", ".cards", "#image")]
+    tops = [each.location["y"] for each in parts]
+    assert tops == sorted(tops)
+    assert tops[0] < 200
+    assert "bytes" not in browser.find_element("tag name", "body").text
+
+
+def test_the_best_few_are_shown_and_the_rest_by_a_choice(browser, page_of_a_sweep):
+    browser.get(page_of_a_sweep.as_uri())
+    lines = browser.find_elements("css selector", "#curves > .curves [data-curve]")
+    assert [line.is_displayed() for line in lines] == [True] * 4 + [False]
+    browser.find_element("css selector", ".legend-rest summary").click()
+    browser.find_element("css selector", ".legend-rest input").click()
+    assert lines[4].is_displayed()
+    browser.find_element("css selector", ".legend input").click()
+    assert not lines[0].is_displayed()
+    valid = browser.find_elements("css selector", ".curves")[1]
+    assert not valid.is_displayed()
+    browser.find_element("css selector", "#curves > details > summary").click()
+    assert valid.is_displayed()
+
+
 def test_nothing_is_fetched_run_or_reported(browser, page):
     for log in ("performance", "browser"):
         browser.get_log(log)
@@ -265,7 +349,7 @@ def test_nothing_is_fetched_run_or_reported(browser, page):
     assert all(url == page.as_uri() or url.startswith("data:") for url in requests)
     assert browser.get_log("browser") == []
     # Names from files are text: no element, no attribute came of them.
-    assert browser.find_element("css selector", "#scores h3").text == NASTY
+    assert browser.find_element("css selector", "#scores summary").text == NASTY
     assert NASTY in browser.find_element("css selector", ".viewer figcaption").text
     assert NASTY in browser.find_element("css selector", "#scores tbody th").text
     assert not browser.find_elements("css selector", "[onerror], img:not([src^='data:'])")
@@ -293,9 +377,11 @@ def test_without_javascript(browser, page, expected):
             "#curves svg",
             "#filters img",
             ".sheet",
+            ".answer",
         ):
             assert browser.find_element("css selector", selector).is_displayed()
         assert not browser.find_element("css selector", ".choices").is_displayed()
+        assert not browser.find_element("css selector", ".legend input").is_displayed()
         viewer = browser.find_element("css selector", ".viewer")
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", viewer)
         _, bicubic, srcnn = expected[0]

@@ -12,35 +12,61 @@ from experiments.report import read
 from experiments.report.__main__ import main as report_main
 
 
-def test_a_sweep_has_its_table_its_plots_and_its_runs(tmp_path, finished):
+def section(text: str, name: str) -> str:
+    (found,) = re.findall(rf'<section id="{name}".*?</section>', text, re.DOTALL)
+    return found
+
+
+def test_a_sweep_is_read_while_it_trains_and_when_it_is_done(tmp_path, sweep):
     folder, output = tmp_path / "a sweep", tmp_path / "report.html"
-    for name in ("f2=1,seed=0", "f2=1,seed=1"):
-        shutil.copytree(finished, folder / "trials" / name)
-    (folder / "trials" / "f2=3,seed=0").mkdir()  # it has only begun
-    arguments = [str(folder), str(folder / "trials" / "f2=1,seed=1"), "-o", str(output)]
-    with pytest.raises(SystemExit, match=r"is a sweep without table\.csv: its command"):
-        report_main(arguments)
+    shutil.copytree(sweep, folder)
+    begun = folder / "trials" / "f2=5,seed=2"
+    for name in ("eval.json", "weights.safetensors"):
+        (begun / name).unlink()
+    (folder / "trials" / "f2=7,seed=0").mkdir()  # it has only begun
+    found = read.read_workdir(folder)
+    assert (found.kind, len(found.runs), found.metric, found.plots) == ("sweep", 14, None, [])
+    assert found.unfinished == [("trials/f2=5,seed=2", "not finished")]
+    dataset = found.runs[0].validation
     (folder / "table.csv").write_text(
-        f'f2,multiply-adds,PSNR on set5,front\n"{finished.name[:16]}",9,–,*\n'
+        f"f2,{dataset}/psnr,{dataset}/psnr_std,seeds,notes\n5,35,,2,\n9,,,0,failed: diverged\n"
     )
-    plots = {
-        "cost": "PSNR on set5 over multiply-adds",
-        "importance": "Importance of each parameter",
-    }
+    plots = {"cost": "over multiply-adds", "importance": "Importance of each parameter"}
     for index, name in enumerate(plots):
         Image.new("L", (150, 75), index).save(folder / f"{name}.png", dpi=(150, 150))
-    report_main([*arguments, "--images="])
+    assert read.read_workdir(folder).metric == read.Metric(dataset, "psnr")
+    report_main([str(folder), "-o", str(output), "--images="])
     text = output.read_text()
-    (section,) = re.findall(r'<section id="sweeps">.*?</section>', text, re.DOTALL)
-    assert '<th scope="row">&lt;img src=x onerr</th><td>9</td><td>–</td><td>*</td>' in section
+    assert "f2=5 is the best of 5 by PSNR on" in section(text, "summary")
+    assert "35.05 ± 0.07 dB, the mean of 2 seeds" in section(text, "summary")
+    names = re.findall(r'<th scope="row">(.*?)</th>', section(text, "summary"))
+    assert names == ["bicubic", "f2=5", "f2=4", "f2=3", "f2=2", "f2=1"]
+    assert "trials/f2=5,seed=2 (not finished); f2=9 (failed: diverged)" in text
     for name, words in plots.items():
         uri = read.data_uri((folder / f"{name}.png").read_bytes())
-        assert f'<img src="{uri}" width="96" height="48" alt="{words}' in section
-    (table,) = re.findall(r'<section id="summary">.*?</section>', text, re.DOTALL)
-    assert re.findall(r'<th scope="row">(.*?)</th>', table) == ["f2=1,seed=1", "f2=1,seed=0"]
-    report_main(arguments)  # pictures of the run that was named, and not of all
-    assert 'alt="2, ' in output.read_text()
-    assert "SRCNN f2" not in output.read_text()
+        assert f'<img src="{uri}" width="96" height="48" alt="' in section(text, "found")
+        assert words in section(text, "found")
+    (folder / "table.csv").write_text("f2\n5\n")
+    with pytest.raises(SystemExit, match=r"table\.csv is damaged .*: the sweep's command with"):
+        report_main([str(folder), "-o", str(output)])
+
+
+def test_a_study_is_read_with_its_tables(tmp_path, finished):
+    for seed in range(2):
+        run = tmp_path / "study" / "default_short" / f"x3_9-1-5_64-32_{seed}"
+        shutil.copytree(finished, run)
+        config = json.loads((run / "config.json").read_text()) | {"seed": seed}
+        (run / "config.json").write_text(json.dumps(config))
+    study = tmp_path / "study"
+    (study / "filter_sizes_default_short.md").write_text("PSNR by f2\n\n`command`\n")
+    (study / "filter_sizes_default_short.csv").write_text('network,"ours, dB"\n9-1-5,32.70\n')
+    found = read.read_workdir(study)
+    assert (found.kind, len(found.runs)) == ("folder of runs", 2)
+    report_main([str(study), "-o", str(tmp_path / "report.html"), "--images="])
+    text = (tmp_path / "report.html").read_text()
+    assert "x3_9-1-5_64-32 has" in section(text, "summary")
+    assert "PSNR by f2" in section(text, "found")
+    assert "<td>32.70</td>" in section(text, "found")
 
 
 def test_mistakes_are_one_line(tmp_path, finished, pictures):
@@ -60,6 +86,10 @@ def test_mistakes_are_one_line(tmp_path, finished, pictures):
         return folder
 
     assert "there is no workdir" in error(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    assert "empty has no config.json and holds no run: name the" in error(tmp_path / "empty")
+    (tmp_path / "sweep" / "trials").mkdir(parents=True)
+    assert "sweep is a sweep without a finished run: start" in error(tmp_path / "sweep")
     for name in read.FILES:
         message = error(damaged(name, None))
         assert f"damaged has no {name}" in message

@@ -1,7 +1,10 @@
 """The report's tables."""
 
+import dataclasses
+import os
+
 from experiments.paper import study
-from experiments.report import read, tables
+from experiments.report import groups, read, tables
 from srcnn_jax import paper
 
 
@@ -28,14 +31,40 @@ def test_scores_beside_the_papers():
     assert list(frame.loc["mean"]) == ["30.00", "∞", "0.8000", "0.9091"]
 
 
-def test_summary(finished):
+def test_the_summary_has_bicubic_and_the_paper_beside_ours(finished):
     run = read.read_run(finished)
-    names = tables.labels([run.folder, *run.result.scores])
-    (row,) = tables.summary([run], names).to_dict("records")
-    assert (row["run"], row["network"], row["filters"]) == (finished.name, "9-1-5", "64-32")
-    assert (row["trained on"], row["patches"], row["seconds"]) == ("t91", "576,000", "900")
-    mean = run.result.mean(run.validation)
-    assert row[f"{names[run.validation]} PSNR"] == f"{mean:.2f}"
+    run = dataclasses.replace(
+        run,
+        result=dataclasses.replace(
+            result("set5", 32.5), folder=finished, validation={"dataset": "set5", "srcnn": 32.5}
+        ),
+    )
+    better = dataclasses.replace(
+        run,
+        result=dataclasses.replace(
+            result("set5", 32.75), folder=finished.with_name("better"), validation={}
+        ),
+    )
+    metric = read.Metric("set5")
+    run.result.validation.update(bicubic=30.0)
+    better.result.validation.update(run.result.validation)
+    (comparison,) = groups.compare(groups.group_runs([run, better]), metric)
+    paths = [group.path for group in comparison.groups]
+    names = dict(zip(paths, ["better", "ours"], strict=True)) | {"set5": "set5"}
+    found = tables.summarise(comparison, names)
+    assert found.columns == ["set5 PSNR", "set5 SSIM"]
+    assert [(row.kind, row.label, list(row.cells)) for row in found.rows] == [
+        ("other", "bicubic", ["30.00", "0.8000"]),
+        ("other", "paper 9-1-5 T91", ["32.39", "–"]),
+        ("other", "paper 9-5-5 ImageNet", ["32.75", "0.9090"]),
+        ("best", "better", ["32.75", "0.9091"]),
+        ("ours", "ours", ["32.50", "0.9091"]),
+    ]
+    assert ("network", "9-1-5, 64-32") in found.same
+    assert tables.describe(comparison, names) == (
+        "better is the best of 2 by PSNR on set5 x3: 32.75 dB. Bicubic has 30.00 dB, "
+        "the paper's 9-1-5 of T91 32.39 dB and the paper's 9-5-5 of ImageNet 32.75 dB."
+    )
 
 
 def test_short_names_are_unique():
@@ -43,3 +72,5 @@ def test_short_names_are_unique():
         **{"a/x3": "a/x3", "b/x3": "b/x3"},
         **{"b/x2": "x2", "set5": "set5"},
     }
+    place = os.path.abspath("a/x3")
+    assert tables.labels(["a/x3", place]) == {"a/x3": "x3", place: "x3"}
