@@ -1,6 +1,7 @@
 """The paper's evaluation (`demo_SR.m`): the metrics of every image, and their means."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import statistics
@@ -75,11 +76,14 @@ def check_sizes(dataset: Dataset, scale: int, metric_names: str = "psnr,ssim") -
             )
 
 
-def check_file_names(datasets: Sequence[Dataset], scale: int) -> None:
+def check_file_names(
+    datasets: Sequence[Dataset], scale: int, methods: Sequence[str] = ("srcnn",)
+) -> None:
     """Raises ValueError if the name of an image would be too long for a disk (`_write_images`)."""
     for dataset in datasets:
         for name, _ in dataset.images:
-            longest = _file_name(name, scale, "original")
+            kind = max(["original", *methods], key=lambda each: len(os.fsencode(each)))
+            longest = _file_name(name, scale, kind)
             if len(os.fsencode(longest)) > MAX_FILE_NAME:
                 raise ValueError(
                     f"image {name!r} of {dataset.name} cannot be saved as {longest!r}, which has "
@@ -193,27 +197,30 @@ def mean_bicubic_psnr(images: Sequence[TestImage], scale: int, colour: str) -> f
 def run(
     config: ml_collections.ConfigDict,
     folder: str,
-    network: Network | None,
+    networks: Mapping[str, Network],
     *,
     outputs: str | None = None,
     data_dir: str | None = None,
     allow_sample: bool = True,
     save_images: bool = False,
+    save_pairs: bool = False,
     self_ensemble: bool = False,
 ) -> dict[str, Any]:
-    """Scores a network, or the images of another program, on the test sets of a config.
+    """Scores networks, or the images of another program, on the test sets of a config.
 
     Args:
       config: as `configs/default.py`; `scale`, `eval` and `data.degradation` are used.
       folder: folder for `eval.json` and the images; it is made if it does not exist.
-      network: the network; None to score `outputs`.
+      networks: the networks by the names that the result has; {} to score `outputs`.
       outputs: `folder` of `evaluate_outputs`.
       data_dir, allow_sample: as `datasets.load_all`.
-      save_images: whether the enlarged test images are also written.
-      self_ensemble: as `evaluate`.
+      save_images: whether the enlarged test images are also written, into `images`.
+      save_pairs: whether images for other programs' metrics are written, into `pairs`
+        (`_write_pairs`).
+      self_ensemble: as `evaluate_all`.
 
     Returns:
-      The result of `evaluate` or `evaluate_outputs`, which is also in `eval.json`.
+      The result of `evaluate_all` or `evaluate_outputs`, which is also in `eval.json`.
 
     Raises:
       ValueError, FileNotFoundError, OSError: a mistake that the user can correct, in one line.
@@ -230,15 +237,20 @@ def run(
         allow_sample=allow_sample,
     )
     if save_images:
-        check_file_names(tests, config.scale)
-    degradation = degradations.from_config(config)
-    if network is not None:
+        check_file_names(tests, config.scale, list(networks))
+    how = {
+        "metric_names": config.eval.metrics,
+        "degradation": degradations.from_config(config),
+        "pairs_dir": path / "pairs" if save_pairs else None,
+    }
+    if networks:
         images = path / "images" if save_images else None
-        names = config.eval.metrics
-        result = evaluate(network, tests, config.scale, images, names, self_ensemble, degradation)
+        result = evaluate_all(
+            networks, tests, config.scale, images_dir=images, self_ensemble=self_ensemble, **how
+        )
     else:
         assert outputs is not None
-        result = evaluate_outputs(outputs, tests, config.scale, config.eval.metrics, degradation)
+        result = evaluate_outputs(outputs, tests, config.scale, **how)
     path.mkdir(parents=True, exist_ok=True)
     workdir.write_json(path / "eval.json", result)
     return result
@@ -253,43 +265,129 @@ def evaluate(
     self_ensemble: bool = False,
     degradation: Degradation = RELEASED,
 ) -> dict[str, Any]:
-    """Scores a network and bicubic interpolation on test sets.
+    """`evaluate_all` for one network, which the result calls 'srcnn'."""
+    return evaluate_all(
+        {"srcnn": network},
+        datasets,
+        scale,
+        images_dir=images_dir,
+        metric_names=metric_names,
+        self_ensemble=self_ensemble,
+        degradation=degradation,
+    )
+
+
+def evaluate_all(
+    networks: Mapping[str, Network],
+    datasets: Sequence[Dataset],
+    scale: int,
+    *,
+    images_dir: pathlib.Path | None = None,
+    metric_names: str = "psnr,ssim",
+    self_ensemble: bool = False,
+    degradation: Degradation = RELEASED,
+    pairs_dir: pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """Scores networks and bicubic interpolation on test sets.
 
     Args:
-      network: the network.
+      networks: the networks by the names that the result has.
       datasets: test sets.
       scale: factor of the enlargement.
       images_dir: folder for the enlarged images as PNG; None to write no images.
       metric_names: as `metrics.by_name`.
       self_ensemble: whether an image is restored by `predict_self_ensemble`.
       degradation: how the small images are made and enlarged.
+      pairs_dir: folder for images for other programs' metrics; None to write none.
 
     Returns:
-      {'scale': ..., 'self_ensemble': ..., 'datasets': {name: {'source', 'fingerprint', 'images':
-      [{'name', 'bicubic': {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...},
-      'srcnn': {...}}}}}, with the metrics of `metric_names`.
+      {'scale', 'self_ensemble', 'protocol', 'networks': {name: {'scale', 'colour', 'degradation'}},
+      'datasets': {name: {'source', 'fingerprint', 'colour', 'images': [{'name', 'bicubic':
+      {'psnr', 'ssim'}, 'srcnn': {...}}, ...], 'mean': {'bicubic': {...}, 'srcnn': {...}}}}}, with
+      the metrics of `metric_names`, and the names of the networks for 'srcnn'. 'protocol' is that
+      of `create_protocol`. The colour of a test set is `TestImage.luminance`.
 
     Raises:
       ValueError: if a metric is unknown, or an image is too small for one.
     """
-
     restored = predict_self_ensemble if self_ensemble else predict
     folders = folder_names(datasets)
 
-    def restore(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
+    def restore_by(method: str, dataset: Dataset, test: TestImage) -> np.ndarray:
+        network = networks[method]
         planes = restored(network, test.enlarged)
-        if images_dir:
-            _write_images(
-                images_dir / folders[dataset.name],
-                test,
-                planes,
-                network.colour,
-                scale,
-            )
-        return "srcnn", to_luminance(planes, network.colour, test.luminance)
+        luminance = to_luminance(planes, network.colour, test.luminance)
+        if images_dir or pairs_dir:
+            shown = pictures(test, planes, network.colour, scale, method)
+            if images_dir:
+                _write_images(images_dir / folders[dataset.name], test.name, shown, scale)
+            if pairs_dir:
+                bicubic = to_luminance(test.bicubic, network.colour, test.luminance)
+                grey = {"original": test.truth, "bicubic": bicubic, method: luminance}
+                _write_pairs(pairs_dir / folders[dataset.name], test.name, shown, grey, scale)
+        return luminance
 
-    result = _score_all(datasets, scale, network.colour, restore, metric_names, degradation)
-    return {"scale": scale, "self_ensemble": self_ensemble, **result}
+    methods = {
+        name: (network.colour, functools.partial(restore_by, name))
+        for name, network in networks.items()
+    }
+    trained = {
+        name: {
+            "scale": network.scale,
+            "colour": network.colour,
+            "degradation": dataclasses.asdict(network.degradation),
+        }
+        for name, network in networks.items()
+    }
+    return {
+        "scale": scale,
+        "self_ensemble": self_ensemble,
+        "protocol": create_protocol(scale, degradation),
+        "networks": trained,
+        **_score_all(datasets, scale, methods, metric_names, degradation),
+    }
+
+
+def create_protocol(scale: int, degradation: Degradation) -> dict[str, Any]:
+    """Returns what has to be equal for two results to compare, besides data and colour.
+
+    Returns:
+      {'degradation': fields of `Degradation`, 'crop': pixels, of which the sides of an image are
+      made a multiple, 'border': pixels shaved off every side before a metric, 'peak': the value of
+      white}.
+    """
+    return {
+        "degradation": dataclasses.asdict(degradation),
+        "crop": scale,
+        "border": scale,
+        "peak": 255,
+    }
+
+
+def network_names(files: Sequence[str]) -> dict[str, str]:
+    """Returns what a result calls each weight file or workdir.
+
+    One alone is 'srcnn'. Several have the last parts of their paths that tell them apart, without
+    the suffix.
+
+    Raises:
+      ValueError: if a file is there twice.
+    """
+    if len(files) == 1:
+        return {files[0]: "srcnn"}
+    resolved = {file: pathlib.Path(file).resolve() for file in files}
+    parts = {
+        file: (path.with_suffix("") if path.is_file() else path).parts
+        for file, path in resolved.items()
+    }
+    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {file: "_".join(found[-depth:]) for file, found in parts.items()}
+        taken = {"name", "bicubic", "original"} & set(names.values())
+        if len(set(names.values())) == len(files) and not taken:
+            return names
+    if files:
+        raise ValueError(f"--weights {', '.join(files)}: name each file once")
+    return {}
 
 
 def folder_names(datasets: Sequence[Dataset]) -> dict[str, str]:
@@ -312,25 +410,26 @@ def evaluate_outputs(
     scale: int,
     metric_names: str = "psnr,ssim",
     degradation: Degradation = RELEASED,
+    pairs_dir: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Scores images that another program made, by the same protocol.
 
     Args:
       folder: a folder with one image for every test image. The image has the same name, or that
-        name as `evaluate` saves it, 'NAME_x3_srcnn', and the size of the original cropped to a
+        name as `evaluate_all` saves it, 'NAME_x3_srcnn', and the size of the original cropped to a
         multiple of `scale`. The images of a test set may be in a sub-folder (`folder_names`).
-      datasets, scale, metric_names, degradation: as `evaluate`. The degradation is that of the
-        small images that the program was given.
+      datasets, scale, metric_names, pairs_dir: as `evaluate_all`.
+      degradation: how the small images are made that the program was given.
 
     Returns:
-      As `evaluate`, with 'outputs' in place of 'srcnn'.
+      As `evaluate_all`, with 'outputs' in place of 'srcnn', and without 'networks'.
 
     Raises:
       FileNotFoundError: if an image is missing.
-      ValueError: if an image has another size, and as `evaluate`.
+      ValueError: if an image has another size, and as `evaluate_all`.
     """
 
-    def read(dataset: Dataset, test: TestImage) -> tuple[str, np.ndarray]:
+    def read(dataset: Dataset, test: TestImage) -> np.ndarray:
         if dataset.name not in outputs:
             own = place / folders[dataset.name]
             found = own if own.is_dir() else place
@@ -347,33 +446,48 @@ def evaluate_outputs(
                 f"the output for {test.name!r} of {dataset.name} has {pixels.shape[1]}x"
                 f"{pixels.shape[0]} pixels, not {test.truth.shape[1]}x{test.truth.shape[0]}"
             )
-        return "outputs", image.luminance(pixels, test.luminance)
+        luminance = image.luminance(pixels, test.luminance)
+        if pairs_dir:
+            ours = pictures(test, test.bicubic, "y", scale, "bicubic")
+            bicubic = to_luminance(test.bicubic, "y", test.luminance)
+            grey = {"original": test.truth, "bicubic": bicubic, "outputs": luminance}
+            shown = {**ours, "outputs": pixels}
+            _write_pairs(pairs_dir / folders[dataset.name], test.name, shown, grey, scale)
+        return luminance
 
     place = paths.local(folder, "the folder of outputs")
     folders = folder_names(datasets)
     outputs: dict[str, dict[str, np.ndarray]] = {}
-    return {"scale": scale, **_score_all(datasets, scale, "y", read, metric_names, degradation)}
+    scores = _score_all(datasets, scale, {"outputs": ("y", read)}, metric_names, degradation)
+    return {"scale": scale, "protocol": create_protocol(scale, degradation), **scores}
 
 
 def _score_all(
     datasets: Sequence[Dataset],
     scale: int,
-    colour: str,
-    restore: Callable[[Dataset, TestImage], tuple[str, np.ndarray]],
+    methods: Mapping[str, tuple[str, Callable[[Dataset, TestImage], np.ndarray]]],
     metric_names: str,
     degradation: Degradation,
 ) -> dict[str, Any]:
-    """Scores bicubic and one method: `restore` returns the method's name and uint8 luminance.
+    """Scores bicubic and some methods.
 
-    A thread for each core computes metrics, while the next images are restored.
+    A method has a colour, that of the test images it needs, and a function that returns uint8
+    luminance. Bicubic is that of the first method's colour. A thread for each core computes
+    metrics, while the next images are restored.
     """
     chosen = metrics.by_name(metric_names)
 
     def outputs_of(dataset: Dataset) -> Iterator[tuple[TestImage, dict[str, np.ndarray]]]:
-        for test in create_test_images(dataset, scale, colour, degradation):
-            bicubic = to_luminance(test.bicubic, colour, test.luminance)
-            method, output = restore(dataset, test)
-            yield test, {"bicubic": bicubic, method: output}
+        tests = {
+            colour: create_test_images(dataset, scale, colour, degradation)
+            for colour in dict.fromkeys(colour for colour, _ in methods.values())
+        }
+        first, *_ = tests
+        for index, test in enumerate(tests[first]):
+            outputs = {"bicubic": to_luminance(test.bicubic, first, test.luminance)}
+            for method, (colour, restore) in methods.items():
+                outputs[method] = restore(dataset, tests[colour][index])
+            yield test, outputs
 
     def score_image(task: tuple[TestImage, dict[str, np.ndarray]]) -> dict[str, Any]:
         test, outputs = task
@@ -391,6 +505,7 @@ def _score_all(
         results[dataset.name] = {
             "source": dataset.source,
             "fingerprint": dataset.fingerprint,
+            "colour": dataset.luminance,
             "images": rows,
             "mean": {
                 kind: {
@@ -403,7 +518,9 @@ def _score_all(
     return {"datasets": results}
 
 
-def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> dict[str, np.ndarray]:
+def pictures(
+    test: TestImage, planes: np.ndarray, colour: str, scale: int, method: str = "srcnn"
+) -> dict[str, np.ndarray]:
     """Returns a test image as pictures, in colour if the original is in colour.
 
     Args:
@@ -411,9 +528,10 @@ def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> di
       planes: float (H, W, C), a network's output for `test.enlarged`.
       colour: colour of the network: 'y', 'ycbcr' or 'rgb'.
       scale: factor of the enlargement.
+      method: what the network's picture is called.
 
     Returns:
-      {'original', 'bicubic', 'srcnn'}, each uint8 (H, W) or RGB (H, W, 3).
+      {'original', 'bicubic', method}, each uint8 (H, W) or RGB (H, W, 3).
     """
     is_grey = test.pixels.ndim == 2
     interpolated = test.enlarged
@@ -432,18 +550,50 @@ def pictures(test: TestImage, planes: np.ndarray, colour: str, scale: int) -> di
             result = (16.0 + 219.0 * result) / 255.0  # from full range to Y in 16..235
         return image.to_uint8(colours.to_rgb(result, colour, interpolated))
 
-    return {"original": test.pixels, "bicubic": show(test.bicubic), "srcnn": show(planes)}
+    return {"original": test.pixels, "bicubic": show(test.bicubic), method: show(planes)}
 
 
 def _write_images(
-    folder: pathlib.Path, test: TestImage, planes: np.ndarray, colour: str, scale: int
+    folder: pathlib.Path, name: str, shown: Mapping[str, np.ndarray], scale: int
 ) -> None:
-    """Writes the pictures of a test image as PNG files."""
+    """Writes the `pictures` of a test image as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, pixels in shown.items():
+        _write_png(folder / _file_name(name, scale, kind), pixels)
+
+
+def _write_pairs(
+    folder: pathlib.Path,
+    name: str,
+    shown: Mapping[str, np.ndarray],
+    luminance: Mapping[str, np.ndarray],
+    scale: int,
+) -> None:
+    """Writes a test image for programs that compare two folders of images, as pyiqa does.
+
+    The files are KIND/NAME.png, in colour, and KIND_y/NAME.png, the luminance that our metrics
+    compare. All have the border shaved off, and those of an image have one size and one mode. The
+    colour of an image is left out where its mode differs, as of grey outputs for a colour image.
+
+    Args:
+      folder: the folder.
+      name: name of the image.
+      shown: uint8 pictures by kind, as `pictures`.
+      luminance: uint8 (H, W) by kind.
+      scale: pixels that are shaved off.
+    """
+    grey = {f"{kind}_y": pixels for kind, pixels in luminance.items()}
+    if len({pixels.ndim for pixels in shown.values()}) > 1:
+        shown = {}
+    for kind, pixels in {**shown, **grey}.items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        _write_png(folder / kind / f"{name}.png", image.shave(pixels, scale))
+
+
+def _write_png(path: pathlib.Path, pixels: np.ndarray) -> None:
     from PIL import Image
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, pixels in pictures(test, planes, colour, scale).items():
-        Image.fromarray(pixels).save(folder / _file_name(test.name, scale, kind))
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path)
 
 
 def _file_name(name: str, scale: int, kind: str) -> str:

@@ -55,8 +55,10 @@ config_flags.DEFINE_config_file(
 )
 flags.DEFINE_enum("mode", "train", ["train", "eval", "score", "config"], "What to do.")
 flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/ plus the config's name.")
-flags.DEFINE_string(
-    "weights", None, "Weight file or workdir to evaluate, or to start training from."
+flags.DEFINE_multi_string(
+    "weights",
+    None,
+    "Weight file or workdir to evaluate, or to start training from; --mode=eval takes several.",
 )
 flags.DEFINE_string(
     "data_dir",
@@ -67,6 +69,11 @@ flags.DEFINE_bool(
     "allow_sample", True, "Use sample photographs if the data sets cannot be found or downloaded."
 )
 flags.DEFINE_bool("save_images", False, "Write the enlarged test images to the workdir, as PNG.")
+flags.DEFINE_bool(
+    "save_pairs",
+    False,
+    "With --mode=eval and --mode=score: write PNGs for other programs' metrics, as pyiqa's.",
+)
 flags.DEFINE_bool(
     "self_ensemble", False, "With --mode=eval: mean over eight flips and rotations of an image."
 )
@@ -194,7 +201,8 @@ def run(config) -> None:
 
     is_training = FLAGS.mode == "train"
     for flag in ("workdir", "weights", "data_dir", "outputs"):
-        if FLAGS[flag].value == "":
+        value = FLAGS[flag].value
+        if "" in (value if isinstance(value, list) else [value]):
             raise ValueError(f"--{flag} is empty: name a path, or leave the flag out")
     runtime.check_devices()
     if not is_training and not parallel.is_main_process():
@@ -209,26 +217,31 @@ def run(config) -> None:
         raise ValueError("--self_ensemble goes with --mode=eval")
     if not config.name:
         raise ValueError("config.name is empty: it names the run, and its folder under runs/")
+    if is_training and FLAGS.save_pairs:
+        raise ValueError("--save_pairs goes with --mode=eval or --mode=score")
+    files = FLAGS.weights or []
+    if is_training and len(files) > 1:
+        raise ValueError(f"a training starts from one of --weights, not from {len(files)}")
     name = config.name if is_training else f"{config.name}_{FLAGS.mode}"
     folder = FLAGS.workdir or os.path.join("runs", name)
     paths.folder(folder, "--workdir")
-    network = weights.load(FLAGS.weights) if FLAGS.weights else None
+    networks = {file: weights.load(file) for file in files}
     where = {
         "data_dir": FLAGS.data_dir,
         "allow_sample": FLAGS.allow_sample,
         "save_images": FLAGS.save_images,
     }
     if is_training:
-        result = run_training(config, folder, network, where)
+        result = run_training(config, folder, networks[files[0]] if files else None, where)
     else:
-        if network and network.scale not in (None, config.scale):
-            print(
-                f"warning: {FLAGS.weights} was trained for x{network.scale} and is tested at "
-                f"x{config.scale}",
-                file=sys.stderr,
-            )
-        how = {"outputs": FLAGS.outputs, "self_ensemble": FLAGS.self_ensemble}
-        result = evaluate.run(config, folder, network, **how, **where)
+        names = evaluate.network_names(files)
+        named = {names[file]: network for file, network in networks.items()}
+        how = {
+            "outputs": FLAGS.outputs,
+            "self_ensemble": FLAGS.self_ensemble,
+            "save_pairs": FLAGS.save_pairs,
+        }
+        result = evaluate.run(config, folder, named, **how, **where)
     if parallel.is_main_process():
         print(paper.format_table(result))
 

@@ -8,6 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from srcnn_jax import degradation
+from srcnn_jax.degradation import RELEASED, Degradation
+
 
 class Score(NamedTuple):
     """A method's scores on an image or a test set, by the names of metrics.py.
@@ -135,25 +138,70 @@ def _difference(ours: float, paper: float | None) -> float | None:
     return None if paper is None or math.isinf(ours) else ours - paper
 
 
-def beside_915(result: Mapping[str, Any]) -> list[Comparison]:
+def degradation_of(result: Mapping[str, Any]) -> Degradation:
+    """How the small images of a result were made.
+
+    Raises:
+      ValueError: if the result does not hold what it should.
+    """
+    protocol = result.get("protocol")  # earlier versions had none, and the released code's images
+    return degradation.from_fields(protocol["degradation"]) if protocol else RELEASED
+
+
+def why_not_beside(result: Mapping[str, Any]) -> str:
+    """Why a result does not compare with the paper's numbers, in a line; '' if it does.
+
+    Args:
+      result: as `beside_915`.
+    """
+    scale, protocol = result["scale"], result.get("protocol", {})
+    reasons = []
+    if degradation_of(result) != RELEASED:
+        reasons.append(f"its small images are made by {degradation_of(result)}, not by {RELEASED}")
+    for name, papers in (("crop", scale), ("border", scale), ("peak", 255)):
+        if protocol.get(name, papers) != papers:
+            reasons.append(f"its {name} is {protocol[name]}, not {papers}")
+    return "not beside the paper's numbers: " + ", and ".join(reasons) if reasons else ""
+
+
+def mismatches(result: Mapping[str, Any]) -> list[str]:
+    """A line for each network that was trained for something else than it is tested on."""
+    tested, lines = degradation_of(result), []
+    for name, network in result.get("networks", {}).items():
+        trained = degradation.from_fields(network["degradation"])
+        if trained != tested:
+            lines.append(f"{name} was trained for {trained}, and is tested on {tested}")
+        if network["scale"] not in (None, result["scale"]):
+            lines.append(
+                f"{name} was trained for x{network['scale']}, and is tested at x{result['scale']}"
+            )
+    return lines
+
+
+def beside_915(result: Mapping[str, Any], method: str | None = None) -> list[Comparison]:
     """Compares every image and mean with the paper's SRCNN 9-1-5 trained on T91 (PSNR only).
 
     Args:
-      result: the result of `evaluate.evaluate` or `evaluate.evaluate_outputs`, or the content of
-        `eval.json`, where null means infinity.
+      result: the result of `evaluate.evaluate_all` or `evaluate.evaluate_outputs`, or the content
+        of `eval.json`, where null means infinity.
+      method: name of the network; None for the first.
 
     Returns:
-      Rows by test set, image (the mean is last) and metric, in the order of the result.
+      Rows by test set, image (the mean is last) and metric, in the order of the result. A result
+      that does not compare (`why_not_beside`) has no scores of the paper beside it.
     """
     rows = []
     scale = result["scale"]
+    comparable = not why_not_beside(result)
     for name, entry in result["datasets"].items():
-        images = SRCNN_915_T91.get((name, scale), {})
-        mean = SRCNN_915_T91_MEAN.get((name, scale))
+        images = SRCNN_915_T91.get((name, scale), {}) if comparable else {}
+        mean = SRCNN_915_T91_MEAN.get((name, scale)) if comparable else None
         for scores in entry["images"]:
             label = scores["name"].removesuffix("_GT")
-            rows += _compare(name, scale, label, scores, None, {"psnr": images.get(label)})
-        rows += _compare(name, scale, "mean", entry["mean"], None, {"psnr": mean and mean.psnr})
+            published = {"psnr": images.get(label)}
+            rows += _compare(name, scale, label, scores, None, published, method)
+        published = {"psnr": mean and mean.psnr}
+        rows += _compare(name, scale, "mean", entry["mean"], None, published, method)
     return rows
 
 
@@ -164,10 +212,13 @@ def beside_955(result: Mapping[str, Any]) -> list[Comparison]:
       result: as `beside_915`.
 
     Returns:
-      Rows by test set and metric. A test set or scale that the paper lacks has no rows.
+      Rows by test set and metric. A test set or scale that the paper lacks has no rows, nor has a
+      result that does not compare (`why_not_beside`).
     """
-    rows = []
+    rows: list[Comparison] = []
     scale = result["scale"]
+    if why_not_beside(result):
+        return rows
     for name, entry in result["datasets"].items():
         if published := BICUBIC_AND_SRCNN_955_IMAGENET_MEAN.get((name, scale)):
             bicubic, srcnn = (score._asdict() for score in published)
@@ -182,9 +233,10 @@ def _compare(
     scores: Mapping[str, Any],
     bicubic: Mapping[str, float | None] | None,
     srcnn: Mapping[str, float | None],
+    method: str | None = None,
 ) -> list[Comparison]:
     """Returns a row for each metric of an image or mean. `bicubic` and `srcnn` are the paper's."""
-    ours = scores[method_of(scores)]
+    ours = scores[method or methods_of(scores)[0]]
     return [
         Comparison(
             dataset=dataset,
@@ -200,9 +252,16 @@ def _compare(
     ]
 
 
-def method_of(scores: Mapping[str, Any]) -> str:
-    """Returns the method of a result: 'srcnn', or 'outputs' for another program."""
-    return next(kind for kind in scores if kind not in ("name", "bicubic"))
+def methods_of(scores: Mapping[str, Any]) -> list[str]:
+    """Returns the methods of a result: 'srcnn', several networks, or 'outputs' of a program.
+
+    Raises:
+      LookupError: if there is none.
+    """
+    methods = [kind for kind in scores if kind not in ("name", "bicubic")]
+    if not methods:
+        raise LookupError("there is no method")
+    return methods
 
 
 def _number(score: float | None) -> float:
@@ -228,42 +287,61 @@ def format_difference(difference: float, metric: str) -> str:
 def format_table(result: Mapping[str, Any]) -> str:
     """Formats a result as a text table, with the paper's scores if the paper has them.
 
+    Lines after the table say why a result does not compare with the paper, and which networks were
+    trained for something else.
+
     Args:
       result: as `beside_915`.
     """
-    return "\n\n".join(
-        _format_dataset(name, {"scale": result["scale"], "datasets": {name: entry}})
+    tables = [
+        _format_dataset(name, {**result, "datasets": {name: entry}})
         for name, entry in result["datasets"].items()
-    )
+    ]
+    notes = [*filter(None, [why_not_beside(result)]), *mismatches(result)]
+    return "\n\n".join([*tables, "\n".join(notes)] if notes else tables)
 
 
 def _format_dataset(name: str, result: Mapping[str, Any]) -> str:
     scale, entry = result["scale"], result["datasets"][name]
-    method = method_of(entry["mean"])
-    title = method.upper() if method == "srcnn" else method
-    metrics = list(entry["mean"][method])
-    published = (name, scale) in SRCNN_915_T91
-    width = 8 * len(metrics) - 1
+    methods = methods_of(entry["mean"])
+    titles = [method.upper() if method == "srcnn" else method for method in methods]
+    metrics = list(entry["mean"][methods[0]])
+    published = (name, scale) in SRCNN_915_T91 and not why_not_beside(result)
+    alone = len(methods) == 1  # has a column with its difference from the paper
+    widths = [max(8 * len(metrics) - 1, len(title)) for title in titles]
     heads = _cells([metric.upper() for metric in metrics])
+    made = "" if degradation_of(result) == RELEASED else f", small by {degradation_of(result)}"
+    columns = list(zip(titles, widths, strict=True))
     lines = [
-        f"{name} x{scale} ({entry['source']})",
-        f"{'':16}{'bicubic':>{width}}  {title:>{width}}"
-        + (f"{'paper 9-1-5':>21}" if published else ""),
-        f"{'image':16}{heads}  {heads}" + (f"{'PSNR':>9}{'difference':>12}" if published else ""),
+        f"{name} x{scale} ({entry['source']}{made})",
+        f"{'':16}{'bicubic':>{8 * len(metrics) - 1}}"
+        + "".join(f"  {title:>{width}}" for title, width in columns)
+        + (f"{'paper 9-1-5':>{13 + 8 * alone}}" if published else ""),
+        f"{'image':16}{heads}"
+        + "".join(f"  {heads:>{width}}" for width in widths)
+        + (f"{'PSNR':>9}" + f"{'difference':>12}" * alone if published else ""),
     ]
-    for rows in by_image(beside_915(result)):
+    compared = [by_image(beside_915(result, method)) for method in methods]
+    for of_image in zip(*compared, strict=True):
+        rows = of_image[0]
         bicubic = _cells([format_score(row.bicubic, row.metric) for row in rows])
-        ours = _cells([format_score(row.ours, row.metric) for row in rows])
-        line = f"{rows[0].image[:16]:16}{bicubic}  {ours}"
+        line = f"{rows[0].image[:16]:16}{bicubic}"
+        for ours, width in zip(of_image, widths, strict=True):
+            cells = _cells([format_score(row.ours, row.metric) for row in ours])
+            line += f"  {cells:>{width}}"
         psnr = next(row for row in rows if row.metric == "psnr")
         if psnr.paper is not None and psnr.difference is not None:
             line += f"{format_score(psnr.paper, 'psnr'):>9}"
-            line += f"{format_difference(psnr.difference, 'psnr'):>12}"
+            line += f"{format_difference(psnr.difference, 'psnr'):>12}" * alone
         lines.append(line)
     if rows := beside_955(result):
         bicubic = _cells([format_score(row.paper_bicubic, row.metric) for row in rows])
         srcnn = _cells([format_score(row.paper, row.metric) for row in rows])
-        lines.append(f"{'paper, 9-5-5':16}{bicubic}  {srcnn}   (ImageNet)")
+        if not alone:  # it belongs to no column of a network
+            psnr = next(row for row in rows if row.metric == "psnr")
+            srcnn = " " * (sum(widths) + 2 * len(widths) - 2)
+            srcnn += f"{format_score(psnr.paper, 'psnr'):>9}"
+        lines.append(f"{'paper, 9-5-5':16}{bicubic}  {srcnn:>{widths[0]}}   (ImageNet)")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from srcnn_jax import datasets, evaluate, image, metrics, paper, train, weights, workdir
+from srcnn_jax.degradation import Degradation
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import pretrained
 
@@ -249,7 +250,7 @@ def test_a_name_too_long_to_be_saved_is_known_before_the_work(tiny_config, photo
     config.eval.datasets = str(folder)
     for run in (
         lambda **how: train.train_and_evaluate(config, str(tmp_path / "run"), **how),
-        lambda **how: evaluate.run(config, str(tmp_path / "run"), IDENTITY, **how),
+        lambda **how: evaluate.run(config, str(tmp_path / "run"), {"srcnn": IDENTITY}, **how),
     ):
         with pytest.raises(ValueError, match=r"'éa+' of .* cannot be saved as .* than 255 bytes"):
             run(save_images=True)
@@ -261,3 +262,118 @@ def test_one_folder_by_two_names_is_known_before_the_training(tiny_config, photo
     with pytest.raises(ValueError, match="are the same folder"):
         train.train_and_evaluate(tiny_config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_result_says_how_it_was_made():
+    kind = Degradation("gaussian", 1.2)
+    made_by = dataclasses.replace(IDENTITY, degradation=kind, scale=2)
+    result = evaluate.evaluate(made_by, [made((41, 50), luminance="gray")], 3)
+    assert result["protocol"]["degradation"]["shrink"] == "bicubic"
+    assert {**result["protocol"], "degradation": 0} == {
+        "degradation": 0,
+        "crop": 3,
+        "border": 3,
+        "peak": 255,
+    }
+    assert result["datasets"]["made"]["colour"] == "gray"
+    assert result["networks"]["srcnn"]["degradation"]["sigma"] == 1.2
+    table = paper.format_table(result)
+    assert "srcnn was trained for gaussian 1.2, and is tested on bicubic\n" in table
+    assert table.endswith("srcnn was trained for x2, and is tested at x3")
+
+
+def test_another_degradation_is_tested_and_not_beside_the_paper():
+    dataset, kind = made((60, 60), name="set5"), Degradation("gaussian", 1.2, "spline")
+    (test,) = evaluate.create_test_images(dataset, 3, "y", kind)
+    planes = test.truth[..., None].astype(np.float32) / np.float32(255)
+    small = image.subsample(planes, 3, 1.2)
+    np.testing.assert_array_equal(test.enlarged, image.spline_enlarge(small, 3))
+    np.testing.assert_array_equal(test.bicubic, image.imresize(small, 3))
+    network = dataclasses.replace(IDENTITY, degradation=kind)
+    result = evaluate.evaluate(network, [dataset], 3, degradation=kind)
+    (row,) = result["datasets"]["set5"]["images"]
+    assert row["srcnn"] != row["bicubic"]  # the one is a spline
+    assert paper.beside_955(result) == []
+    table = paper.format_table(result)
+    assert "small by gaussian 1.2, enlarged by spline" in table
+    assert "not beside the paper's numbers: its small images are made by gaussian 1.2" in table
+    assert "32.39" not in table
+
+
+def test_drawn_test_images_are_the_same_for_every_network():
+    dataset, kind = made((41, 50, 3), (40, 40)), Degradation(noise=(5, 5), jpeg=(60, 60))
+    of_y, of_rgb = (evaluate.create_test_images(dataset, 2, each, kind) for each in ("y", "rgb"))
+    for a, b in zip(of_y, of_rgb, strict=True):
+        np.testing.assert_array_equal(a.small, b.small)
+        luminance = image.luminance(a.small / 255.0, "ycbcr")
+        np.testing.assert_allclose(a.enlarged[..., 0], image.imresize(luminance, 2), atol=1e-6)
+    assert of_y[0].small.shape == (20, 25, 3)
+    shown = evaluate.pictures(of_y[0], of_y[0].enlarged, "y", 2)
+    expected = image.to_uint8(image.imresize(of_y[0].small / 255.0, 2))
+    assert np.abs(shown["bicubic"].astype(int) - expected).max() <= 1
+
+
+def test_several_networks_side_by_side(tmp_path):
+    layer = {"kernel": np.zeros((1, 1, 1, 1), np.float32), "bias": np.full(1, 0.5, np.float32)}
+    grey = dataclasses.replace(IDENTITY, params={"conv1": layer, "conv2": layer})
+    networks = {"first": IDENTITY, "a_network_with_a_long_name": grey}
+    dataset = made((41, 50), (38, 39, 3), name="set5")
+    result = evaluate.evaluate_all(networks, [dataset], 3, images_dir=tmp_path)
+    alone = [evaluate.evaluate(each, [dataset], 3) for each in networks.values()]
+    for name, one in zip(networks, alone, strict=True):
+        both, single = (each["datasets"]["set5"]["mean"] for each in (result, one))
+        assert both[name] == single["srcnn"]
+        assert both["bicubic"] == single["bicubic"]
+    assert (tmp_path / "set5" / "image0_x3_a_network_with_a_long_name.png").exists()
+    lines = paper.format_table(result).splitlines()
+    assert lines[1].split() == ["bicubic", "first", "a_network_with_a_long_name", "paper", "9-1-5"]
+    assert {len(line) for line in lines[3:5]} == {lines[1].index("a_network") + 26}
+    assert lines[5].split()[-1] == "32.39"
+    assert lines[6].split() == ["paper,", "9-5-5", "30.39", "0.8682", "32.75", "(ImageNet)"]
+    assert lines[6].index("32.75") == lines[5].index("32.39")
+
+
+def test_names_of_networks(tmp_path):
+    folders = [tmp_path / name for name in ("a", "b", "x1.5", "x1.6")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "bicubic.pth").touch()
+    names = evaluate.network_names
+    assert names([]) == {}
+    assert names(["a/w.mat"]) == {"a/w.mat": "srcnn"}
+    assert list(names([str(folder) for folder in folders]).values()) == ["a", "b", "x1.5", "x1.6"]
+    files = [str(folder / "bicubic.pth") for folder in folders[:2]]
+    assert list(names(files).values()) == ["a_bicubic", "b_bicubic"]
+    with pytest.raises(ValueError, match="name each file once"):
+        names([files[0], files[0]])
+
+
+def test_pairs_for_other_programs(tmp_path):
+    """All kinds have equal names, sizes and modes; the luminance gives the metrics of eval.json."""
+    dataset = made((41, 50), (38, 39, 3))
+    result = evaluate.evaluate_all(
+        {"srcnn": IDENTITY}, [dataset], 3, pairs_dir=tmp_path, degradation=Degradation(jpeg=(9, 9))
+    )
+    kinds = ["bicubic", "bicubic_y", "original", "original_y", "srcnn", "srcnn_y"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == kinds
+    for row in result["datasets"]["made"]["images"]:
+        files = [Image.open(tmp_path / "made" / kind / f"{row['name']}.png") for kind in kinds]
+        assert len({file.size for file in files}) == 1
+        assert len({file.mode for file in files[::2]}) == 1
+        truth, ours = (np.asarray(files[kinds.index(k)]) for k in ("original_y", "srcnn_y"))
+        assert metrics.psnr(truth, ours) == row["srcnn"]["psnr"]
+        assert metrics.ssim(truth, ours) == row["srcnn"]["ssim"]
+
+
+def test_pairs_of_another_programs_outputs(tmp_path):
+    dataset = made((41, 50), (38, 39, 3))
+    for name, pixels in dataset.images:  # grey outputs, also for the image in colour
+        grey = image.luminance(image.modcrop(pixels, 3), "ycbcr")
+        Image.fromarray(grey).save(tmp_path / f"{name}.png")
+    pairs = tmp_path / "pairs"
+    evaluate.evaluate_outputs(str(tmp_path), [dataset], 3, pairs_dir=pairs)
+    names = {path.parent.name: [] for path in pairs.glob("made/*/*")}
+    for path in pairs.glob("made/*/*"):
+        names[path.parent.name].append(path.stem)
+    assert sorted(names["outputs_y"]) == sorted(names["original_y"]) == ["image0", "image1"]
+    assert names["outputs"] == names["original"] == ["image0"]

@@ -107,6 +107,9 @@ def metrics(workdir) -> list[dict]:
         (("--config=configs/default.py:x3", "--mode=score"), "--outputs=FOLDER"),
         (("--config=configs/default.py:x3", "--outputs=a"), "goes with --mode=score"),
         (("--config=configs/default.py:x3", "--weights=LICENSE"), "LICENSE"),
+        (("--config=configs/default.py:x3", "--weights=a", "--weights=b"), "from one of --weights"),
+        (("--config=configs/default.py:x3", "--save_pairs"), "--save_pairs goes with --mode=eval"),
+        ((*EVALUATE, EVALUATE[-1]), "name each file once"),
         *(
             ((*EVALUATE, f"--config.{field}"), f"it is a flag now, --{flag}")
             for field, flag in (

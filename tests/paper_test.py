@@ -64,3 +64,15 @@ def test_table():
     assert "32.75  0.9090   (ImageNet)" in text
     text = paper.format_table({"scale": 3, "datasets": {"sample": entry}})
     assert "paper" not in text
+
+
+def test_a_result_of_another_protocol_has_no_scores_of_the_paper():
+    protocol = {"degradation": {}, "crop": 3, "border": 3, "peak": 255}
+    same = {**result(35.5), "protocol": protocol}
+    assert paper.why_not_beside(same) == paper.why_not_beside(result(35.5)) == ""
+    assert paper.beside_915(same) == paper.beside_915(result(35.5))
+    shaved = {**same, "protocol": {**protocol, "border": 6}}
+    assert paper.why_not_beside(shaved) == "not beside the paper's numbers: its border is 6, not 3"
+    assert [row.paper for row in paper.beside_915(shaved)] == [None] * 6
+    assert paper.beside_955(shaved) == []
+    assert "paper 9-1-5" not in paper.format_table(shaved)

@@ -29,7 +29,7 @@ def test_an_address_is_refused_before_anything_is_made(tiny_config, monkeypatch,
     with pytest.raises(ValueError, match="the workdir gs:"):
         train.train_and_evaluate(tiny_config, address)
     with pytest.raises(ValueError, match="the folder gs:"):
-        evaluate.run(tiny_config, address, weights.load_pretrained(3))
+        evaluate.run(tiny_config, address, {"srcnn": weights.load_pretrained(3)})
     with pytest.raises(ValueError, match="the weight file gs:"):
         weights.load(address)
     assert upscale.main([f"{address}.png", "--scale=2"]) == 1
@@ -50,7 +50,7 @@ def test_an_empty_path_and_a_file_are_no_folders(tiny_config, tmp_path):
     with pytest.raises(ValueError, match=r"the workdir .*file is a file"):
         train.train_and_evaluate(tiny_config, str(file))
     with pytest.raises(ValueError, match=r"the folder .*file is a file"):
-        evaluate.run(tiny_config, str(file), weights.load_pretrained(3))
+        evaluate.run(tiny_config, str(file), {"srcnn": weights.load_pretrained(3)})
 
 
 def test_main_expands_what_no_shell_expands(tmp_path):

@@ -79,6 +79,7 @@ class Result:
       validation: the entry 'validation' of its `eval.json`: PSNR in training, and of what.
       seconds, patches: of its training and of what it started from, evaluation not counted.
       weights: number of weights of the network, without biases.
+      protocol: the entry of its `eval.json`; None for an earlier version's.
     """
 
     folder: pathlib.Path
@@ -88,6 +89,7 @@ class Result:
     seconds: float
     patches: int
     weights: int
+    protocol: Mapping[str, Any] | None = None
 
     def mean(self, dataset: str, metric: str = "psnr", method: str = "srcnn") -> float:
         """Mean of a metric over a test set."""
@@ -96,7 +98,8 @@ class Result:
     def evaluation(self, *names: str) -> dict[str, Any]:
         """As `evaluate.evaluate` returns it, of these test sets, or of all."""
         chosen = {name: self.scores[name] for name in names or self.scores}
-        return {"scale": self.scale, "datasets": chosen}
+        protocol = {"protocol": self.protocol} if self.protocol else {}
+        return {"scale": self.scale, **protocol, "datasets": chosen}
 
     def over_valid_region(self) -> float:
         """Mean PSNR in dB on the validation set as the paper's curves have it; or exits."""
@@ -397,6 +400,7 @@ def read_result(folder: pathlib.Path) -> Result:
         seconds=_seconds(folder, config["train"]["batch_size"]),
         patches=config["train"]["steps"] * config["train"]["batch_size"],
         weights=create_architecture(config).weight_count,
+        protocol=evaluation.get("protocol"),
     )
 
 
@@ -444,7 +448,8 @@ def compare(
     for name, seeds in results.items():
         psnr = [psnr_of(result) for result in seeds]
         mean = statistics.mean(psnr)
-        theirs = published.get(name)
+        beside = not paper.why_not_beside(seeds[0].evaluation())
+        theirs = published.get(name) if beside else None
         difference = "–" if theirs is None else paper.format_difference(mean - theirs, "psnr")
         rows.append(
             {

@@ -19,6 +19,7 @@ from experiments.report import chart, groups, tables
 from experiments.report.groups import Group
 from experiments.report.read import Workdir, data_uri
 from srcnn_jax import datasets, evaluate, paper
+from srcnn_jax.degradation import Degradation
 from srcnn_jax.predict import predict
 
 FOLDER = pathlib.Path(__file__).parent
@@ -97,7 +98,7 @@ def viewers(
       FileNotFoundError: if a test set is nowhere to be had.
       ValueError: if a run was not tested on a set, or the set has changed since.
     """
-    sharing: dict[tuple[str, str, int, str], list[Group]] = {}
+    sharing: dict[tuple[str, str, int, str, Degradation], list[Group]] = {}
     for group in shown:
         run = group.first
         for dataset in [_default_set(group)] if chosen is None else chosen:
@@ -106,11 +107,13 @@ def viewers(
                     f"{run.folder} was not tested on {dataset!r}: choose --images from "
                     f"{','.join(run.result.scores)}"
                 )
-            key = (dataset, run.fingerprint(dataset), run.scale, run.network.colour)
+            network = run.network
+            made = network.degradation
+            key = (dataset, run.fingerprint(dataset), run.scale, network.colour, made)
             sharing.setdefault(key, []).append(group)
-    tests: dict[tuple[str, str, int, str], list[evaluate.TestImage]] = {}
+    tests: dict[tuple[str, str, int, str, Degradation], list[evaluate.TestImage]] = {}
     for key, members in sharing.items():
-        name, fingerprint, scale, colour = key
+        name, fingerprint, scale, colour, degradation = key
         run = members[0].first
         found = datasets.load(name, data_dir=data_dir or run.config["data"].get("dir") or None)
         if found.fingerprint != fingerprint:
@@ -121,7 +124,7 @@ def viewers(
         if chosen is None:
             images = found.images[:: _stride(len(found.images))]
             found = dataclasses.replace(found, images=images)
-        tests[key] = evaluate.create_test_images(found, scale, colour)
+        tests[key] = evaluate.create_test_images(found, scale, colour, degradation)
     side = _side([test.truth.shape for key in tests for test in tests[key] for _ in sharing[key]])
     return [
         _viewer(test, members, names, key[0], side)
@@ -172,7 +175,7 @@ def _side(shapes: Sequence[tuple[int, ...]]) -> int:
 
 def _worst_part(test: evaluate.TestImage, colour: str, side: int) -> tuple[slice, slice]:
     """The part, at most `side` pixels high and wide, where bicubic errs most, in squared error."""
-    bicubic = evaluate.to_luminance(test.enlarged, colour, test.luminance)
+    bicubic = evaluate.to_luminance(test.bicubic, colour, test.luminance)
     height, width = (min(side, size) for size in test.truth.shape)
     errors = (test.truth.astype(np.float64) - bicubic) ** 2
     sums = np.pad(errors, ((1, 0), (1, 0))).cumsum(0).cumsum(1)

@@ -14,6 +14,7 @@ from experiments.paper import study
 from experiments.report.groups import Comparison, Group
 from experiments.report.read import Metric
 from srcnn_jax import paper
+from srcnn_jax.degradation import RELEASED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,7 +168,7 @@ def summarise(comparison: Comparison, names: Mapping[str, str]) -> Summary:
         kind = "best" if group is comparison.best and len(groups) > 1 else "ours"
         rows.append(Row(kind, names[group.path], cells + [fact[name] for name in differing]))
     same = [(name, text) for name, text in facts[0].items() if name not in differing]
-    same = [each for each in same if each != ("seeds", "1")]
+    same = [each for each in same if each not in (("seeds", "1"), ("small images", str(RELEASED)))]
     return Summary(columns + differing, rows, same)
 
 
@@ -185,6 +186,7 @@ def _facts(group: Group) -> dict[str, str]:
         "network": f"{run.kernel_sizes}, {run.features}",
         "weights": f"{run.result.weights:,}",
         "padding": run.network.padding,
+        "small images": str(run.network.degradation),
         "trained on": next(iter(run.data)),
         "steps": f"{run.config['train']['steps']:,}",
         "patches": f"{run.result.patches:,}",
