@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 FILES = ("config.json", "run.json", "metrics.jsonl", "eval.json", "weights.safetensors")
 PLOTS = {  # of a sweep, by file
     "cost.png": "The sweep's metric over multiply-adds per pixel, the Pareto front marked",
+    "fields.png": "The sweep's metric over the fields that matter most",
     "importance.png": "Importance of each parameter for the sweep's metric",
+    "best_so_far.png": "The best so far, over the trials of the search",
 }
 
 
@@ -135,7 +137,13 @@ def read_workdir(folder: pathlib.Path) -> Workdir:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no workdir {folder}: name that of a run or of a sweep")
-    if any((folder / name).is_file() for name in FILES):
+    present = [name for name in FILES if (folder / name).is_file()]
+    if present == ["eval.json"]:
+        raise FileNotFoundError(
+            f"{folder} has the scores of an evaluation and no training: name the workdir of the "
+            "training that was evaluated"
+        )
+    if present:
         return Workdir(folder, "run", [read_run(folder)])
     sweep = (folder / "trials").is_dir()
     found = workdir.find_runs(folder)

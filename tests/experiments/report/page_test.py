@@ -319,6 +319,16 @@ def test_a_sweep_begins_with_a_sentence_and_a_table_that_is_not_cut(
     assert "bytes" not in browser.find_element("tag name", "body").text
 
 
+def test_a_long_table_shows_the_best_until_all_are_chosen(browser, tmp_path, sweep, monkeypatch):
+    monkeypatch.setattr(page_module, "ROWS", 3)
+    report_main([str(sweep), "-o", str(tmp_path / "report.html"), "--images="])
+    browser.get((tmp_path / "report.html").as_uri())
+    rows = browser.find_elements("css selector", "#summary tbody tr:not(.other)")
+    assert [row.is_displayed() for row in rows] == [True] * 3 + [False] * 2
+    browser.find_element("css selector", ".show-more").click()
+    assert all(row.is_displayed() for row in rows)
+
+
 def test_the_best_few_are_shown_and_the_rest_by_a_choice(browser, page_of_a_sweep):
     browser.get(page_of_a_sweep.as_uri())
     lines = browser.find_elements("css selector", "#curves > .curves [data-curve]")

@@ -66,7 +66,7 @@ def test_a_study_is_read_with_its_tables(tmp_path, finished):
     text = (tmp_path / "report.html").read_text()
     assert "x3_9-1-5_64-32 has" in section(text, "summary")
     assert "PSNR by f2" in section(text, "found")
-    assert "<td>32.70</td>" in section(text, "found")
+    assert '<td data-column="ours, dB">32.70</td>' in section(text, "found")
 
 
 def test_mistakes_are_one_line(tmp_path, finished, pictures):
@@ -88,6 +88,8 @@ def test_mistakes_are_one_line(tmp_path, finished, pictures):
     assert "there is no workdir" in error(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "empty has no config.json and holds no run: name the" in error(tmp_path / "empty")
+    (tmp_path / "empty" / "eval.json").touch()
+    assert "empty has the scores of an evaluation and no training" in error(tmp_path / "empty")
     (tmp_path / "sweep" / "trials").mkdir(parents=True)
     assert "sweep is a sweep without a finished run: start" in error(tmp_path / "sweep")
     for name in read.FILES:
