@@ -105,16 +105,17 @@ def group_runs(runs: Sequence[FinishedRun]) -> list[Group]:
 
 
 def compare(groups: Sequence[Group], metric: Metric | None) -> list[Comparison]:
-    """What can be compared: groups of one scale and one validation set.
+    """What can be compared: groups of one scale, validation set and degradation.
 
     Args:
       groups: any.
       metric: what orders them; if None, or if a run has it not, PSNR on the validation set.
     """
-    found: dict[tuple[int, str, str], list[Group]] = {}
+    found: dict[tuple[int, str, str, str], list[Group]] = {}
     for group in groups:
         run = group.first
-        key = (run.scale, run.validation, run.fingerprint(run.validation))
+        made = str(run.network.degradation)
+        key = (run.scale, run.validation, run.fingerprint(run.validation), made)
         found.setdefault(key, []).append(group)
     comparisons = []
     for members in found.values():
