@@ -353,12 +353,18 @@ def _window_sums(pixels: np.ndarray, window: int) -> np.ndarray:
     """Returns the sums (H / _BLOCK, W / _BLOCK) over the windows around the blocks' middles."""
     for _ in range(2):  # down the columns, then, after the transpose, across the rows
         count = len(pixels) // _BLOCK
-        mirrored = pixels[np.pad(np.arange(len(pixels)), window // 2, mode="reflect")]
+        mirrored = pixels[_mirrored_rows(len(pixels), window // 2)]
         sums = np.zeros((count, pixels.shape[1]))
         for first in range(_BLOCK // 2, _BLOCK // 2 + window):
             sums += mirrored[first::_BLOCK][:count]
         pixels = sums.T
     return pixels
+
+
+@functools.lru_cache(maxsize=4 * _LEVELS)  # two sides of portrait and landscape
+def _mirrored_rows(count: int, border: int) -> np.ndarray:
+    """Returns the numbers of the rows of an image that is mirrored about its edge pixels."""
+    return np.pad(np.arange(count), border, mode="reflect")
 
 
 class _ScaleMixture(NamedTuple):
