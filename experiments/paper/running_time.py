@@ -168,14 +168,15 @@ def main() -> None:
 
     results = study.train_runs(EXPERIMENTS, args)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}
-    dataset = datasets.load("set14", data_dir=args.data_dir or None)
+    test_set = study.SMOKE_TEST if args.budget == "smoke" else "set14"
+    dataset = datasets.load(test_set, data_dir=args.data_dir or None)
     images = evaluate.create_test_images(dataset, SCALE, "y")
     if args.budget == "smoke":
         seconds, rate = measure(networks, images[:2], rounds=1)
     else:
         seconds, rate = measure(networks, images)
     psnr = {
-        name: statistics.mean(result.mean("set14") for result in seeds)
+        name: statistics.mean(result.mean(test_set) for result in seeds)
         for name, seeds in results.items()
     }
     count = available_cores()

@@ -31,7 +31,7 @@ EXPERIMENTS = {
 def table_of_means(results: Mapping[Any, Sequence[study.Result]]) -> pd.DataFrame:
     """A row for each test set, scale and metric: bicubic, SRCNN, and the paper's of both.
 
-    A test set that the runs do not have, as smoke runs have no BSD200, is left out.
+    A test set that the runs do not have, as smoke runs have Set5 alone, is left out.
     """
     import pandas as pd
 
