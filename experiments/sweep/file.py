@@ -278,6 +278,11 @@ def trial_name(fields: Mapping[str, Any], seed: int | None = None) -> str:
     return "".join(c if c.isalnum() or c in "=-+._," else "_" for c in ",".join(words))
 
 
+def brief(value: Any) -> str:
+    """A value for people: a number with a fraction has four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else text(value)
+
+
 def short(field: str, fields: Mapping[str, Any]) -> str:
     """The last word of a field's name, if no other field ends in it; one for each if coupled."""
 

@@ -112,13 +112,13 @@ def plot_cost(
     if any(p.deviation is not None for p in points):
         axes.errorbar([], [], [], fmt="none", ecolor=GREY, capsize=3, label="± deviation of seeds")
     if len(points) > MOST_NAMES:
-        axes.plot([], [], " ", label="numbers: rows of table.md")
+        axes.plot([], [], " ", label="numbers: rows of the table")
     _scale(axes, "x", costs, limit=3)
     axes.margins(0.1)
     axes.set_xlabel("multiply-adds per pixel")
     axes.set_ylabel(measure)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, handlelength=1.5)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, handlelength=1.5)
     texts = [p.name if len(points) <= MOST_NAMES else str(p.number) for p in points]
     where = [(float(p.multiply_adds), p.mean) for p in points]
     bars = [
@@ -265,7 +265,7 @@ def plot_search(
     axes.set_xlabel("trial")
     axes.set_ylabel(measure)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     _save(figure, path)
 
 

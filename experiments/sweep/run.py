@@ -69,15 +69,19 @@ def run(args: argparse.Namespace) -> None:
         return
     if not args.child:
         print(f"{sweep.name}: {plan.status(sweep, study)}", flush=True)
-    if args.workers > 1:
-        start_workers(args)
-        return
-    if args.vmap > 1:
-        train_at_once(args)
-    own = worker.Worker(
-        sweep, study, storage, args.workdir, args.heartbeat, args.prune, args.data_dir
-    )
-    if worker.work(own):
+    reports = True
+    if trials.count_settled(sweep, study) < len(sweep.tasks):
+        if args.workers > 1:
+            start_workers(args)
+            reports = trials.count_settled(sweep, study) == len(sweep.tasks)
+        else:
+            if args.vmap > 1:
+                train_at_once(args)
+            own = worker.Worker(
+                sweep, study, storage, args.workdir, args.heartbeat, args.prune, args.data_dir
+            )
+            reports = worker.work(own)
+    if reports and not args.child:
         print(f"\n{table.write(sweep, study, args.workdir)}\n\n{args.workdir}")
 
 

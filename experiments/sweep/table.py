@@ -11,7 +11,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.paper.study import read_result, spread
-from experiments.sweep.file import SHAPE, Sweep, set_fields, short
+from experiments.sweep.file import SHAPE, Sweep, brief, set_fields, short
 from experiments.sweep.trials import by_task
 from experiments.sweep.worker import create_run
 from srcnn_jax.architecture import create_architecture
@@ -100,7 +100,8 @@ def table_of_points(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> pd.Data
     digits = 3 if sweep.measure().endswith("dB") else 4
     lines = []
     for number, row in enumerate(found, 1):
-        line = {"#": number, **_numbers(sweep, row["params"])}
+        own = _numbers(sweep, row["params"])
+        line = {"#": number, **{name: brief(value) for name, value in own.items()}}
         line["multiply-adds"] = row["multiply_adds"] or "–"
         line[sweep.measure()] = spread(row["values"], digits) if row["values"] else "–"
         line["runs"] = len(row["values"])
@@ -305,7 +306,7 @@ def draw(
 def _texts(columns: pd.DataFrame) -> list[str]:
     """'32, 16', the values of fields that change together, at each point."""
     every = zip(*(columns[name].tolist() for name in columns), strict=True)
-    return [", ".join(map(str, values)) for values in every]
+    return [", ".join(map(brief, values)) for values in every]
 
 
 def _shape(sweep: Sweep, params: Mapping[str, Any]) -> str:
@@ -321,7 +322,7 @@ def _name(
     words = [shapes[index]] if len(set(shapes)) > 1 else []
     for name, column in fields.items():
         if not SHAPE.fullmatch(column):
-            words.append(f"{name.partition(',')[0]} {numbers[column].iloc[index]}")
+            words.append(f"{name.partition(',')[0]} {brief(numbers[column].iloc[index])}")
     return ", ".join(words) or shapes[index]
 
 

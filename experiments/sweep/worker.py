@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from experiments import runner
 from experiments.paper import study as paper_study
 from experiments.sweep import plan, trials
-from experiments.sweep.file import Sweep, resolve, set_fields, trial_name
+from experiments.sweep.file import Sweep, brief, resolve, set_fields, trial_name
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.workdir import check_same_config, parse_metrics
 
@@ -202,7 +202,7 @@ def _run(
         raise
     name = key
     if sweep.searching:
-        name = ", ".join(f"{name} {value}" for name, value in trial.params.items())
+        name = ", ".join(f"{name} {brief(value)}" for name, value in trial.params.items())
     done, seconds = trials.count_settled(sweep, study), time.perf_counter() - start
     line = f"{done}/{len(sweep.tasks)}  {name}: {outcome} ({seconds:.0f} s)"
     if pace.factor and done < len(sweep.tasks):

@@ -1,5 +1,6 @@
 """Sweep files: what one may say, and what a mistake in one is answered by."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from made_sweeps import GRID, ROOT, SEARCH, write
 
 from configs import default
 from experiments.sweep import file, trials, worker
-from srcnn_jax.architecture import Architecture
+from srcnn_jax.architecture import Architecture, create_architecture
 
 
 @pytest.mark.filterwarnings("ignore:Argument", "ignore:Heartbeat")
@@ -247,3 +248,16 @@ def test_nested_values_keep_their_shape():
     changed = file.set_fields(config, {"rates": rates, "channels": (1, 2)})
     assert (changed.rates, changed.channels) == (rates, (1, 2))
     assert file.set_fields(changed, {"channels": ()}).channels == ()
+
+
+def test_the_sweeps_of_the_page_can_be_read(tmp_path):
+    page = (ROOT / "docs/sweeps.md").read_text()
+    grid, search = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    read = file._read(write(tmp_path, grid))
+    assert (len(read.points), len(read.tasks)) == (6, 12)
+    (start,) = re.findall(r"`(START = [^`]*)`", page)
+    read = file._read(write(tmp_path, f"{search}\n{start}\n"))
+    configs = [file.set_fields(read.config, read.fields(point)) for point in read.points]
+    costs = [create_architecture(config).multiply_adds for config in configs]
+    assert costs[0] == 8_032  # the start, the paper's network
+    assert (min(costs) > 7_000, max(costs)) == (True, 8_032)

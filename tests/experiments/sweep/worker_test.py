@@ -232,7 +232,11 @@ def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(kind, tmp_path):
     states = [trial.state.name for trial in study_of(url).trials]
     assert states.count("WAITING") >= 2
     assert set(states) <= {"WAITING", "COMPLETE"}
-    finish(start(tmp_path, GRID, f"--storage={url}"))
+    out = finish(start(tmp_path, GRID, f"--storage={url}", "--workers=2"))
+    assert out.count("| front") == 1  # one table, whoever ends last
+    again = finish(start(tmp_path, GRID, f"--storage={url}", "--workers=2"))
+    assert "study: 6 of 6 done\n" in again
+    assert again.partition("| front")[2] == out.partition("| front")[2]
     complete = study_of(url).trials
     assert [trial.state.name for trial in complete] == 6 * ["COMPLETE"]
     assert len({trial.user_attrs["key"] for trial in complete}) == 6
