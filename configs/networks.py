@@ -2,9 +2,10 @@
 
     python -m srcnn_jax.main --config=configs/networks.py:955,x3
 
-The words after the colon, in any order: 915 or 955, the kernel sizes, and x2, x3 or x4, the scale.
-The network is the paper's, 64 and 32 filters, padding same. The recipe is that of
-configs/default.py, longer. `python -m experiments.networks` trains all six.
+The words after the colon, in any order: a network, 915, 955 or photo, and x2, x3 or x4, the scale.
+915 and 955 are the paper's kernel sizes, with 64 and 32 filters, padding same. photo is 915 for
+pictures that were saved as JPEG at a quality from 50 to 95. The recipe is that of
+configs/default.py, longer. `python -m experiments.networks` trains all nine.
 """
 
 import pathlib
@@ -12,7 +13,9 @@ import runpy
 
 import ml_collections
 
-STEPS = {"915": 60_000, "955": 20_000}
+STEPS = {"915": 60_000, "955": 20_000, "photo": 60_000}
+PHOTO_QUALITIES = (50, 95)  # of the JPEGs
+PHOTO_COPIES = 8  # of each image, each with a quality of its own
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -28,10 +31,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if len(words) != 2 or len(networks) != 1 or len(scales) != 1:
         raise ValueError(
             f"config words {arg!r}: after configs/networks.py: come a network, "
-            f"{' or '.join(STEPS)}, and a scale, {' or '.join(default['SCALES'])}: 955,x3"
+            f"{', '.join(STEPS)}, and a scale, {' or '.join(default['SCALES'])}: 955,x3"
         )
-    config = default["get_config"](arg)
+    sizes = "915" if networks[0] == "photo" else networks[0]
+    config = default["get_config"](f"{sizes},{scales[0]}")
     config.name = f"network_{networks[0]}_{scales[0]}"
+    if networks[0] == "photo":
+        config.data.degradation.jpeg = PHOTO_QUALITIES
+        config.data.degraded_copies = PHOTO_COPIES
     config.train.steps = STEPS[networks[0]]
     config.eval.datasets = "set5,set14,bsd200"
     return config

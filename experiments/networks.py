@@ -4,9 +4,9 @@
     python -m experiments.networks WORKDIR --minutes=12       (on a GPU)
     python -m experiments.networks WORKDIR --ship
 
-The networks are those of configs/networks.py: 9-1-5 and 9-5-5 at x2, x3 and x4. Each has a folder
-in WORKDIR. A stopped command goes on where it was. With --minutes the time of a step is measured
-first, and all networks get as many steps as fit. --ship copies what is finished into
+The networks are those of configs/networks.py: 915, 955 and photo at x2, x3 and x4. Each has a
+folder in WORKDIR. A stopped command goes on where it was. With --minutes the time of a step is
+measured first, and all networks get as many steps as fit. --ship copies what is finished into
 srcnn_jax/pretrained, with its cards.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 from configs import networks
 from experiments import runner
 from experiments.paper import study
-from srcnn_jax import paper, paths
+from srcnn_jax import degradation, paper, paths
 from srcnn_jax.architecture import create_architecture
 from srcnn_jax.weights import pretrained
 from srcnn_jax.workdir import read_json, read_metrics, write_json
@@ -198,6 +198,7 @@ def create_card(name: str, folder: pathlib.Path, commit: str) -> pretrained.Card
             }
             for dataset, scores in result.scores.items()
         },
+        small_images=str(degradation.from_config(config)),
     )
 
 

@@ -6,13 +6,14 @@ LA, RGB, RGBA, I;16 and F, and besides LA;16, RGB;16 and RGBA;16, which Pillow d
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import io
 import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ DESCRIPTIVE = frozenset(
 # Formats that Pillow recognises but can decode only with the help of other programs.
 NEED_HELP = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 NEED_PACKAGES = (".heic", ".heif", ".hif", ".avif")  # `require` names the package
+JPEGS = ("JPEG", "MPO")  # Pillow's formats that are JPEG; a phone's MPO holds several
 ANIMATED = ("GIF", "WEBP", "PNG")  # formats whose frames are an animation
 PROFILES = {"L": b"GRAY", "I": b"GRAY", "F": b"GRAY", "R": b"RGB "}  # by the kind's first letter
 
@@ -89,12 +91,15 @@ class Picture:
       info: metadata, with the keys of `KEPT`.
       durations: milliseconds of each frame of an animation; empty for a picture.
       plays: how often an animation is played; 0 for without end.
+      jpeg_quality: quality of the JPEG that it was read from, as `estimate_jpeg_quality`; None for
+        other pictures.
     """
 
     frames: tuple[np.ndarray, ...]
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     durations: tuple[float, ...] = ()
     plays: int = 0
+    jpeg_quality: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -442,6 +447,8 @@ def from_image(
       ValueError: if the picture is 32-bit grey with values outside 0..65535.
     """
     info = info_of(image)
+    tables = getattr(image, "quantization", None)
+    quality = estimate_jpeg_quality(tables) if tables and image.format in JPEGS else None
     try:
         upright = ImageOps.exif_transpose(image)
         upright.getexif().get_ifd(ExifTags.IFD.Exif)  # decodes them
@@ -473,7 +480,33 @@ def from_image(
     elif image.mode != "F":
         colour = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         image = image.convert(colour + "A" * image.has_transparency_data)
-    return without_wrong_profile(Picture((np.asarray(image),), info), name)
+    picture = Picture((np.asarray(image),), info, jpeg_quality=quality)
+    return without_wrong_profile(picture, name)
+
+
+def estimate_jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
+    """Estimates the quality from 1 to 100 that a JPEG was saved at.
+
+    It is the quality at which Pillow's library writes the nearest quantisation table of luminance:
+    the very table for most programs, a similar one for cameras and programs with their own.
+
+    Args:
+      tables: as Pillow's `JpegImageFile.quantization`; table 0 is that of luminance.
+    """
+    found = np.asarray(next(iter(tables.values())), np.float64)  # (64,)
+    return 1 + int(np.abs(_luminance_tables() - found).sum(axis=1).argmin())
+
+
+@functools.cache
+def _luminance_tables() -> np.ndarray:
+    """Pillow's quantisation table of luminance at the qualities 1 to 100, (100, 64)."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as opened:
+            tables.append(opened.quantization[0])  # type: ignore[attr-defined]
+    return np.array(tables, np.float64)
 
 
 def without_wrong_profile(picture: Picture, name: str) -> Picture:

@@ -39,6 +39,11 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from srcnn_jax.weights import Network
 
+AUTO = "auto"  # a network that is chosen for each picture
+# Up to this JPEG quality `AUTO` takes the network for photographs: the highest quality of that
+# network's training images.
+PHOTO_QUALITY = 95
+
 Kind = TypeVar("Kind", np.ndarray, Image.Image)
 
 _log = logging.getLogger(__name__)
@@ -78,7 +83,9 @@ def upscale(
         uint16 or float in 0..1.
       scale: factor of the enlargement, above 1 and up to 16.
       weights: the network, its file or its workdir; None for bundled ones.
-      network: the bundled networks, as '915'; 'best' are those with the highest PSNR.
+      network: the bundled networks, as '915'; 'best' are those with the highest PSNR, 'photo' those
+        for pictures saved as JPEG. 'auto' is 'photo' for a JPEG up to `PHOTO_QUALITY`, and 'best'
+        for other pictures and for arrays.
       overlap: 'band', or 'average' for the mean over overlapping patches, each restored by itself.
       self_ensemble: whether the result is the mean over eight flips and rotations, which takes
         eight times as long; with overlap 'band'.
@@ -92,8 +99,8 @@ def upscale(
       ValueError, FileNotFoundError: the message names the value and the fix.
     """
     restored_by = enlargement.choose_method(overlap, self_ensemble)
-    networks = load_networks(weights, network)
     if isinstance(picture, np.ndarray):
+        networks = load_networks(weights, choose_network(network))
         enlargement.check_pixels(picture)
         shape = target_size((picture.shape[1], picture.shape[0]), scale)[::-1]
         return enlargement.enlarge(picture, shape, networks, restored_by)
@@ -101,6 +108,7 @@ def upscale(
         given = pictures.from_image(picture)
     else:
         given = _read(paths.local(picture, "the picture"))
+    networks = load_networks(weights, choose_network(network, given.jpeg_quality))
     enlarged = _enlarge(given, target_size(given.size, scale), networks, restored_by)
     return pictures.to_image(enlarged)
 
@@ -115,6 +123,21 @@ def _read(path: Path) -> Picture:
         line = "warning: %s has 16 bits of colour, which become 8 in Pillow: the command keeps them"
         _log.warning(line, path)
     return picture
+
+
+def choose_network(network: str, jpeg_quality: int | None = None) -> str:
+    """Returns the network for a picture: `network`, or what `AUTO` chooses for the quality.
+
+    Args:
+      network: name of a bundled network, or `AUTO`.
+      jpeg_quality: as `pictures.Picture.jpeg_quality`.
+    """
+    from srcnn_jax.weights import pretrained
+
+    if network != AUTO:
+        return network
+    saved = jpeg_quality is not None and jpeg_quality <= PHOTO_QUALITY
+    return pretrained.PHOTO if saved else pretrained.BEST
 
 
 def load_networks(
@@ -216,7 +239,7 @@ def _main(args: argparse.Namespace) -> int:
             args.recursive,
         )
         restored_by = enlargement.choose_method(args.overlap, args.self_ensemble)
-        networks = load_networks(args.weights, args.network)
+        networks = _load_named(args)
         tasks = _without_existing(plan.tasks, args)
         runtime.start_alone()
         runtime.check_devices()
@@ -262,7 +285,7 @@ def _without_existing(tasks: Sequence[batch.Task], args: argparse.Namespace) -> 
 def _upscale_file(
     task: batch.Task,
     args: argparse.Namespace,
-    networks: Mapping[int, "Network"],
+    named: Mapping[str, Mapping[int, "Network"]],
     restored_by: enlargement.Method,
 ) -> str:
     """Enlarges one file; returns the line that says so."""
@@ -275,6 +298,8 @@ def _upscale_file(
         picture = pictures.read(task.source, args.frame)
     size = target_size(picture.size, args.scale, args.width, args.height)
     picture = picture_formats.fit(picture, name, size)
+    chosen = choose_network(args.network, picture.jpeg_quality)
+    networks = named[chosen]
     scales = enlargement.chain(_factor(picture.size, size), networks)
     pixels = enlargement.count_pixels(picture.size, scales) * len(picture.frames)
     label = task.source.name if task.source else "standard input"
@@ -289,7 +314,33 @@ def _upscale_file(
     sizes = "{}x{} -> {}x{}".format(*picture.size, *size)
     frames = f", {len(picture.frames)} frames" if picture.durations else ""
     seconds = time.perf_counter() - start
-    return f"{name}: {sizes}{frames}, {seconds:.1f} s ({_by(args, picture.size, size, scales)})"
+    by = _by(args, chosen, picture.size, size, scales)
+    hint = _suggest(args, picture.jpeg_quality)
+    return f"{name}: {sizes}{frames}, {seconds:.1f} s ({by}){hint}"
+
+
+def _load_named(args: argparse.Namespace) -> dict[str, Mapping[int, "Network"]]:
+    """The networks by what `choose_network` may return; raises ValueError or OSError."""
+    from srcnn_jax.weights import pretrained
+
+    both = [pretrained.BEST, pretrained.PHOTO]
+    names = both if args.network == AUTO else [args.network]
+    if args.weights:
+        return dict.fromkeys(names, load_networks(args.weights))
+    return {name: load_networks(None, name) for name in names}
+
+
+def _suggest(args: argparse.Namespace, jpeg_quality: int | None) -> str:
+    """What the line of a JPEG says of the network for photographs, if there is one; else ''."""
+    from srcnn_jax.weights import pretrained
+
+    if args.weights or args.network != pretrained.BEST:
+        return ""
+    if choose_network(AUTO, jpeg_quality) != pretrained.PHOTO:
+        return ""
+    if not any(card.network == pretrained.PHOTO for card in pretrained.read_cards()):
+        return ""
+    return f"; its JPEG quality is about {jpeg_quality}: --network photo may be better"
 
 
 def _factor(before: tuple[int, int], after: tuple[int, int]) -> float:
@@ -298,6 +349,7 @@ def _factor(before: tuple[int, int], after: tuple[int, int]) -> float:
 
 def _by(
     args: argparse.Namespace,
+    network: str,
     before: tuple[int, int],
     after: tuple[int, int],
     scales: tuple[int, ...],
@@ -308,7 +360,7 @@ def _by(
     else:
         from srcnn_jax.weights import pretrained
 
-        card = pretrained.choose(scales[-1], args.network)
+        card = pretrained.choose(scales[-1], network)
         what = f"network {card.network}, {card.architecture.partition(',')[0]}"
     shrunk = math.prod(scales) * before[0] != after[0] or math.prod(scales) * before[1] != after[1]
     if len(scales) > 1 or shrunk:

@@ -142,7 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--network",
         default="best",
-        help="one of the networks of --list (default: the one with the highest PSNR)",
+        help="one of the networks of --list (default: the one with the highest PSNR); photo: for "
+        "pictures saved as JPEG; auto: photo or the default, by the picture's JPEG quality",
     )
     group.add_argument(
         "--weights", type=paths.argument, help="weight file, or workdir of a finished run"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from srcnn_jax import datasets, evaluate, image, metrics, paper, train, weights, workdir
-from srcnn_jax.degradation import Degradation
+from srcnn_jax.degradation import RELEASED, Degradation
 from srcnn_jax.predict import predict
 from srcnn_jax.weights import pretrained
 
@@ -141,12 +141,15 @@ def test_the_bundled_networks_give_the_numbers_of_their_cards(data_dir, card):
     features = "-".join(map(str, arch.features))
     assert (f"{arch}, {features}", arch.weight_count) == (card.architecture, card.weights)
     tests = [datasets.load(name, data_dir=data_dir) for name in ("set5", "set14")]
-    for name, scores in evaluate.evaluate(network, tests, card.scale)["datasets"].items():
+    kind = network.degradation
+    assert card.small_images == str(kind)
+    result = evaluate.evaluate(network, tests, card.scale, degradation=kind)["datasets"]
+    for name, scores in result.items():
         mean = scores["mean"]["srcnn"]
         assert mean["psnr"] == pytest.approx(card.results[name]["psnr"], abs=0.005)
         assert mean["ssim"] == pytest.approx(card.results[name]["ssim"], abs=0.0001)
     paper = {2: 36.34, 3: 32.39, 4: 30.09}[card.scale]  # 9-1-5 on T91
-    assert card.psnr > paper + 0.25
+    assert kind != RELEASED or card.psnr > paper + 0.25
 
 
 def test_scoring_the_outputs_of_others(tmp_path):

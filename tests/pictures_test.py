@@ -178,3 +178,22 @@ def test_exif_of_a_tiff_is_what_it_shows_and_not_how_it_is_stored():
 )
 def test_how_often_an_animation_is_played(loop, format, plays):
     assert pictures._plays(loop, format) == plays
+
+
+@pytest.mark.parametrize("quality", [1, 20, 49, 50, 75, 90, 95, 100])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_quality_of_a_jpeg(quality, mode):
+    file = io.BytesIO()
+    Image.new(mode, (16, 16)).save(file, "JPEG", quality=quality)
+    assert pictures.decode(file.getvalue(), "a").jpeg_quality == quality
+    assert pictures.from_image(Image.open(file)).jpeg_quality == quality
+    with Image.open(file) as opened:  # of a program with tables of its own
+        near = {0: [value + (i == 5) for i, value in enumerate(opened.quantization[0])]}
+    assert abs(pictures.estimate_jpeg_quality(near) - quality) <= 1
+
+
+def test_other_pictures_have_no_jpeg_quality():
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    assert pictures.decode(file.getvalue(), "a").jpeg_quality is None
+    assert pictures.from_image(Image.new("RGB", (16, 16))).jpeg_quality is None

@@ -1,7 +1,10 @@
 """Enlarging pictures: every mode, metadata, sizes, and the command line."""
 
+import dataclasses
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from srcnn_jax import enlargement, image, pictures, upscale
 from srcnn_jax.datasets import files
-from srcnn_jax.weights import load_pretrained, save
+from srcnn_jax.weights import load_pretrained, pretrained, save
 
 REPOSITORY = Path(__file__).parents[1]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -339,6 +342,59 @@ def test_the_networks_are_listed_and_named(run):
     status, _, err = run("a.png", "--network", "916", weights=None)
     assert status == 1
     assert "there is no network '916': choose best, 915" in err
+
+
+@pytest.fixture
+def photo_networks(tmp_path, monkeypatch):
+    """The networks that ship, and copies of them that say they are for photographs."""
+    folder = tmp_path / "pretrained"
+    shutil.copytree(pretrained.FOLDER, folder)
+    cards = [card for card in pretrained.read_cards() if card.network != "photo"]
+    for card in list(cards):
+        photo = dataclasses.replace(card, network="photo", small_images="bicubic, JPEG 50 to 95")
+        (folder / photo.file.name).write_bytes(card.file.read_bytes())
+        cards.append(photo)
+    content = json.dumps([dataclasses.asdict(card) for card in cards])
+    (folder / "cards.json").write_text(content)
+    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    upscale._bundled.cache_clear()
+    yield
+    upscale._bundled.cache_clear()
+
+
+def test_the_network_for_photographs_by_the_quality_of_a_jpeg(run, photo_networks):
+    for quality in (60, 98):
+        rgb(32, 32).save(f"{quality}.jpg", quality=quality)
+    rgb().save("a.png")
+    networks = {"60.jpg": "photo", "98.jpg": "915", "a.png": "915"}
+    for name, chosen in networks.items():
+        status, out, _ = run(name, "--network", "auto", weights=None)
+        assert (status, out.endswith(f"(network {chosen}, 9-1-5)\n")) == (0, True), name
+        status, out, _ = run(name, "--overwrite", weights=None)
+        hint = "; its JPEG quality is about 60: --network photo may be better"
+        assert out.endswith(f"(network 915, 9-1-5){hint * (name == '60.jpg')}\n"), name
+    status, out, _ = run("a.png", "--network", "photo", "--overwrite", weights=None)
+    assert out.endswith("(network photo, 9-1-5)\n")
+    assert upscale.upscale("60.jpg", network="auto").size == (64, 64)
+    assert upscale.upscale(np.asarray(rgb()), network="auto").shape == (18, 22, 3)
+
+
+def test_no_network_for_photographs_is_said_in_a_line(run, tmp_path, monkeypatch):
+    folder = tmp_path / "pretrained"
+    shutil.copytree(pretrained.FOLDER, folder)
+    cards = [card for card in pretrained.read_cards() if card.network != "photo"]
+    (folder / "cards.json").write_text(json.dumps([dataclasses.asdict(card) for card in cards]))
+    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    upscale._bundled.cache_clear()
+    rgb(32, 32).save("a.jpg", quality=60)
+    for named in ("photo", "auto"):
+        status, out, err = run("a.jpg", "--network", named, weights=None)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "there is no network for pictures saved as JPEG, 'photo': choose best, 915" in err
+    status, out, _ = run("a.jpg", weights=None)
+    assert out.endswith("(network 915, 9-1-5)\n")  # and no hint
+    assert run("a.jpg", "--network", "auto", "--overwrite")[0] == 0  # --weights counts
+    upscale._bundled.cache_clear()
 
 
 @pytest.mark.parametrize("scale", ["0", "1", "-2", "nan", "inf", "17"])

@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from srcnn_jax.degradation import RELEASED
+
 FOLDER = Path(__file__).parents[1] / "pretrained"
-BEST = "best"  # stands for the network with the highest PSNR on Set5
+BEST = "best"  # stands for the network with the highest PSNR on Set5, for clean pictures
+PHOTO = "photo"  # the network for pictures that were saved as JPEG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Card:
       seeds: number of seeds that were tried.
       sha256: of the weight file, in hex.
       results: {test set: {metric: mean}}.
+      small_images: how the small images of its training and of `results` were made, in the words
+        of `degradation.Degradation`.
     """
 
     network: str
@@ -43,6 +48,7 @@ class Card:
     seeds: int
     sha256: str
     results: Mapping[str, Mapping[str, float]]
+    small_images: str = str(RELEASED)
 
     @property
     def file(self) -> Path:
@@ -85,8 +91,16 @@ def choose(scale: int, network: str = BEST) -> Card:
             f"the bundled networks are for the scales {', '.join(map(str, scales(network)))}, "
             f"not {scale}; name a network of your own as weights (--weights FILE)"
         )
-    cards = [card for card in read_cards() if card.scale == scale]
-    return max((c for c in cards if network in (BEST, c.network)), key=lambda card: card.psnr)
+    cards = [card for card in _named(network) if card.scale == scale]
+    return max(cards, key=lambda card: card.psnr)
+
+
+def _named(network: str) -> list[Card]:
+    """The cards of a network, by any scale; of all for clean pictures, if it is `BEST`."""
+    cards = read_cards()
+    if network == BEST:
+        return [card for card in cards if card.small_images == str(RELEASED)]
+    return [card for card in cards if card.network == network]
 
 
 def scales(network: str = BEST) -> list[int]:
@@ -95,22 +109,28 @@ def scales(network: str = BEST) -> list[int]:
     Raises:
       ValueError: if there is no network of this name. The message names those that there are.
     """
-    cards = read_cards()
-    names = sorted({card.network for card in cards})
+    names = sorted({card.network for card in read_cards()})
     if network not in (BEST, *names):
-        raise ValueError(f"there is no network {network!r}: choose {BEST}, {', '.join(names)}")
-    return sorted({card.scale for card in cards if network in (BEST, card.network)})
+        what = "for pictures saved as JPEG, " if network == PHOTO else ""
+        raise ValueError(
+            f"there is no network {what}{network!r}: choose {BEST}, {', '.join(names)}"
+        )
+    return sorted({card.scale for card in _named(network)})
 
 
 def format_list() -> str:
-    """A table of the networks, for people: sizes, and PSNR in dB on Set5 and Set14."""
+    """A table of the networks, for people: sizes, and PSNR in dB on Set5 and Set14.
+
+    The PSNR is that on small images as those of the training.
+    """
     lines = [
         f"{'network':9} {'scale':5} {'architecture':14} {'weights':>8} {'Set5':>7} {'Set14':>7}"
+        "  small images"
     ]
     for card in read_cards():
         set14 = card.results["set14"]["psnr"]
         lines.append(
             f"{card.network:9} x{card.scale:<4} {card.architecture:14} {card.weights:8,} "
-            f"{card.psnr:7.2f} {set14:7.2f}"
+            f"{card.psnr:7.2f} {set14:7.2f}  {card.small_images}"
         )
     return "\n".join(lines)

@@ -15,8 +15,11 @@ def test_config_words():
     assert config.model.kernel_sizes == (9, 5, 5)
     assert (config.scale, config.name) == (3, "network_955_x3")
     assert config.train.steps == config_file.STEPS["955"]
+    photo = config_file.get_config("photo,x2")
+    assert (photo.model.kernel_sizes, photo.name) == ((9, 1, 5), "network_photo_x2")
+    assert (photo.data.degradation.jpeg, photo.data.degraded_copies) == ((50, 95), 8)
     for words in ("", "x3", "955", "955,x5", "955,x3,valid", "915,955"):
-        with pytest.raises(ValueError, match="come a network, 915 or 955, and a scale"):
+        with pytest.raises(ValueError, match="come a network, 915, 955, photo, and a scale"):
             config_file.get_config(words)
 
 
@@ -45,7 +48,7 @@ def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
     shutil.copytree(pretrained.FOLDER, package)
     monkeypatch.setattr(pretrained, "FOLDER", package)
     before = {(card.network, card.scale): card for card in pretrained.read_cards()}
-    networks.plan(tmp_path, ["915,x3", "955,x4"], None, "")
+    networks.plan(tmp_path, ["915,x3", "955,x4", "photo,x2"], None, "")
     with pytest.raises(SystemExit, match=r"error: .* has no finished network: train one first"):
         networks.main([str(tmp_path), "--ship"])
     folder = tmp_path / "915_x3"
@@ -66,9 +69,16 @@ def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
     lines = [{"step": step, "patches_per_second": 640.0} for step in (20, 40)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "weights.safetensors").write_bytes(b"weights")
+    shutil.copytree(folder, tmp_path / "photo_x2")
+    content = files["config"] | {"scale": 2}
+    content["data"] = {**content["data"], "degradation": {"jpeg": [50, 95]}}
+    (tmp_path / "photo_x2" / "config.json").write_text(json.dumps(content))
     networks.main([str(tmp_path), "--ship"])
     cards = {(card.network, card.scale): card for card in pretrained.read_cards()}
-    assert cards.keys() == before.keys()
+    assert cards.keys() == {*before, ("photo", 2)}
+    assert cards["photo", 2].small_images == "bicubic, JPEG 50 to 95 (4:2:0)"
+    assert cards["photo", 2].file.name == "srcnn_photo_x2.safetensors"
+    assert pretrained.choose(2).network == "915"  # the best for clean pictures
     assert cards["915", 2] == before["915", 2]
     card = cards["915", 3]
     assert card.file.read_bytes() == b"weights"
