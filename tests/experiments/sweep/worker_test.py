@@ -207,8 +207,9 @@ def test_a_worker_is_killed_and_every_trial_is_finished_once(kind, killed, tmp_p
         assert len(steps(trials / key)) == 20
     trainings = {process for process, _ in steps(folder)}
     assert len(trainings) == (2 if killed == "worker and training" else 1)
-    best = next(line for line in out.splitlines() if line.startswith("| 9,5,5"))
-    assert [cell.strip() for cell in best.split("|")[2:5]] == ["57184", "30.505 ± 0.007", "2"]
+    best = next(line for line in out.splitlines() if line.startswith("| 1 "))
+    cells = [cell.strip() for cell in best.split("|")[2:8]]
+    assert cells == [*"955", "57184", "30.505 ± 0.007", "2"]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
