@@ -54,6 +54,7 @@ OTHERS = {  # why a command is not run, by how it begins
 }
 NOT_RUN = {  # why a command of this project is only parsed, by a pattern of its words
     r"experiments\.paper\.|experiments\.bench": "it trains or measures for minutes to hours",
+    r"experiments\.networks": "it trains for an hour; tests/experiments/networks_test.py has it",
     r"experiments\.report": "it shows finished runs; tests/experiments/report has it",
     r"experiments\.sweep(?!.*--dry_run)": "it trains for an hour; tests/experiments/sweep has it",
     r"--mode=score": "it needs the outputs of another program; tests/evaluate_test.py has it",
