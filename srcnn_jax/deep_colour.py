@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from srcnn_jax.png_chunks import SIGNATURE as PNG_SIGNATURE
+
 PACKAGES = ("tifffile", "imagecodecs")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER_END = 33  # bytes: the signature and the chunk IHDR
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
 # TIFF tags and their values (TIFF 6.0).
@@ -44,14 +45,6 @@ def count_bits(content: bytes, page: int = 0) -> int:
         with contextlib.suppress(Exception):  # damaged files
             return max(read_tags(content, page).get(BITS, (8,)))
     return 8
-
-
-def has_other_colours(content: bytes) -> bool:
-    """Whether a PNG names, by its chunk cICP, a colour space other than sRGB, as one of HDR."""
-    begin = content.find(b"cICP", 0, max(content.find(b"IDAT"), 0))
-    if not content.startswith(PNG_SIGNATURE) or begin < 0:
-        return False
-    return content[begin + 4 : begin + 6] != bytes((1, 13))  # primaries and transfer of sRGB
 
 
 def is_deep(content: bytes, page: int = 0) -> bool:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from srcnn_jax import deep_colour, pictures
+from srcnn_jax import deep_colour, pictures, png_chunks
 from srcnn_jax.pictures import Picture
 
 _log = logging.getLogger(__name__)
@@ -158,7 +158,8 @@ def _fit_info(
             pixel.save(content, format.name, **_options(format, QUALITY, {key: value}))
             with pictures.raised_text_limits(), Image.open(content) as written:
                 written.load()
-                read = {**pictures.info_of(written), "exif": pictures.exif_of(written)}
+                read = pictures.info_of(written, content.getvalue())
+                read["exif"] = pictures.exif_of(written)
             # A resolution is rounded in most formats; of the others nothing may be cut.
             found = read.get(key)
             complete = bool(found) if key in ("dpi", "exif") else found == value
@@ -166,11 +167,27 @@ def _fit_info(
             complete, reason = False, f" ({error})"
         if complete:
             held[key] = value
-        else:
-            missing.append(key + reason)
+        elif not (key == "colour_space" and _is_implied(info)):
+            missing.append(_describe(key, value) + reason)
     if missing:
         _log.warning("warning: %s cannot hold its %s, left out", name, ", ".join(missing))
     return held
+
+
+def _is_implied(info: Mapping[str, Any]) -> bool:
+    """Whether a file shows the same colours without the chunks of a PNG that name them."""
+    colours = info["colour_space"]
+    by_profile = "icc_profile" in info and all(kind != b"cICP" for kind, _ in colours)
+    return by_profile or png_chunks.is_srgb(colours)
+
+
+def _describe(key: str, value: Any) -> str:
+    """What warnings call metadata."""
+    if key == "texts":
+        return f"{key} ({png_chunks.names(value)})"
+    if key == "colour_space":
+        return f"{key} ({png_chunks.names(value)}: colours may look different)"
+    return key
 
 
 def encode(picture: Picture, name: str, quality: int | None = None) -> bytes:
@@ -200,13 +217,8 @@ def _options(format: Format, quality: int, info: Mapping[str, Any]) -> dict[str,
     options: dict[str, Any] = {**format.options, **info}
     if format.lossy:
         options["quality"] = quality
-    if format.name == "PNG" and ("xmp" in info or "comment" in info):
-        chunks = PngImagePlugin.PngInfo()
-        if "xmp" in info:
-            chunks.add_itxt(pictures.PNG_XMP, options.pop("xmp").decode("utf-8", "surrogateescape"))
-        if "comment" in info:
-            chunks.add_itxt("Comment", options.pop("comment").decode("utf-8", "replace"))
-        options["pnginfo"] = chunks
+    if format.name == "PNG":
+        options["pnginfo"] = png_chunks.to_info(info)
     if format.name == "TIFF" and "xmp" in info:  # among the tags, as the EXIF data
         tags = Image.Exif()
         if "exif" in info:

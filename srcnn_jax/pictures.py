@@ -28,7 +28,7 @@ from PIL import (
     features,
 )
 
-from srcnn_jax import deep_colour
+from srcnn_jax import deep_colour, png_chunks
 
 MAX_PIXELS = 500_000_000  # max pixels of an input; a larger one may be a decompression bomb
 SMALL = 2**24  # pixels of a picture that may be in a file of any size
@@ -37,7 +37,6 @@ SMALL = 2**24  # pixels of a picture that may be in a file of any size
 MAX_PIXELS_PER_BYTE = 1032
 EXIF_PREFIX = b"Exif\0\0"  # in JPEG files, and in what Pillow's writers take
 MAX_TEXT_BYTES = 2**26  # max bytes of a PNG's text and profile, uncompressed
-PNG_XMP = "XML:com.adobe.xmp"  # name of the text of a PNG that is its XMP
 TIFF_XMP, TIFF_RESOLUTION, TIFF_RESOLUTION_UNIT = 700, 282, 296  # tags
 # The metadata that are kept, and their types. The types are checked, because the text of a PNG can
 # have any name.
@@ -47,9 +46,10 @@ KEPT: dict[str, Any] = {
     "dpi": tuple,
     "xmp": bytes,
     "comment": bytes,
+    "texts": tuple,  # of a PNG, as `png_chunks.read`
+    "colour_space": tuple,
 }
 XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\d([\"'<])")
-SRGB_GAMMA = 0.45455
 EXIF_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # Tags of a TIFF that say what it shows, not how it is stored. They are EXIF data.
 DESCRIPTIVE = frozenset(
@@ -159,8 +159,6 @@ def decode(content: bytes, name: str, frame: int | None = None) -> Picture:
             if content.startswith(deep_colour.TIFF_BEGINNINGS):
                 reason = "a TIFF of a kind that Pillow does not know"
         raise ValueError(f"not a readable picture ({reason})") from error
-    if deep_colour.has_other_colours(content):
-        _log.warning("warning: the colour space of %s (cICP) is left out", name)
     bits = deep_colour.count_bits(content, (frame or 1) - 1)
     if bits > 8 and picture.frames[0].dtype == np.uint8:
         help = ""
@@ -306,7 +304,7 @@ def _decode_frames(
         if is_deep and not animated:  # Pillow turns a TIFF when it loads it
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
             deep = _turn(deep_colour.decode(content, index), orientation)
-        pictures.append(from_image(_load(opened), deep, name))
+        pictures.append(from_image(_load(opened), deep, name, content))
         durations.append(float(opened.info.get("duration") or 0))
     if not animated:
         return pictures[0]
@@ -430,7 +428,10 @@ def raised_text_limits() -> Iterator[None]:
 
 
 def from_image(
-    image: Image.Image, deep: np.ndarray | None = None, name: str = "the picture"
+    image: Image.Image,
+    deep: np.ndarray | None = None,
+    name: str = "the picture",
+    content: bytes | None = None,
 ) -> Picture:
     """Returns a picture of Pillow's, of any mode, upright and with the metadata that are kept.
 
@@ -442,11 +443,14 @@ def from_image(
       image: the picture.
       deep: its pixels in 16 bits, uint16 (H, W, C), upright.
       name: what warnings call it.
+      content: bytes of the file that it was read from, if they are known. Pillow keeps only a part
+        of a PNG's chunks.
 
     Raises:
       ValueError: if the picture is 32-bit grey with values outside 0..65535.
     """
-    info = info_of(image)
+    image.load()  # the texts of a PNG may follow its pixels
+    info = info_of(image, content)
     tables = getattr(image, "quantization", None)
     quality = estimate_jpeg_quality(tables) if tables and image.format in JPEGS else None
     try:
@@ -532,9 +536,15 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def info_of(image: Image.Image) -> dict[str, Any]:
-    """The metadata of `KEPT` that a picture of Pillow's has, but its EXIF data."""
-    info = dict(image.info)
+def info_of(image: Image.Image, content: bytes | None = None) -> dict[str, Any]:
+    """The metadata of `KEPT` that a picture of Pillow's has, but its EXIF data.
+
+    Args:
+      image: the picture.
+      content: as `from_image`.
+    """
+    chunks = png_chunks.from_image(image) if content is None else png_chunks.read(content)
+    info: dict[Any, Any] = {**image.info, **chunks}
     if image.format == "PNG" and isinstance(info.get("Comment"), str):
         info["comment"] = str(info["Comment"])
     if isinstance(info.get("comment"), str):
@@ -550,9 +560,6 @@ def info_of(image: Image.Image) -> dict[str, Any]:
                 del info["dpi"]  # Pillow's 72
     if isinstance(info.get("xmp"), bytes):
         info["xmp"] = XMP_ORIENTATION.sub(rb"\g<1>1\g<2>", info["xmp"])
-    gamma = SRGB_GAMMA if {"icc_profile", "srgb"} & info.keys() else info.get("gamma")
-    if isinstance(gamma, float) and abs(gamma - SRGB_GAMMA) > 0.001:
-        _log.warning("warning: a gamma of %s is left out: colours may look different", gamma)
     return {
         key: info[key]
         for key, kind in KEPT.items()
@@ -568,6 +575,8 @@ def exif_of(image: Image.Image) -> bytes:
     exif = image.info.get("exif")
     if isinstance(exif, bytes) and exif:
         return exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif  # WebP's has none
+    if png_chunks.EXIF.decode() in image.info:
+        return image.getexif().tobytes()
     if getattr(image, "tag_v2", None) is None:
         return b""
     tags = image.getexif()
@@ -611,11 +620,16 @@ def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
 def to_image(picture: Picture) -> Image.Image:
     """Returns the first frame as a picture of Pillow's, with its metadata in `info`.
 
-    A kind that Pillow does not have is rounded to 8 bits.
+    A kind that Pillow does not have is rounded to 8 bits. `pnginfo` holds what `save` writes only
+    into a PNG, so that `image.save(path, **image.info)` keeps it.
     """
     pixels = picture.frames[0]
     image = Image.fromarray(to_eight_bits(pixels) if has_deep_colour(picture) else pixels)
-    image.info.update(picture.info)
+    image.info.update(
+        {key: each for key, each in picture.info.items() if key not in ("texts", "colour_space")}
+    )
+    if chunks := png_chunks.to_info(picture.info):
+        image.info["pnginfo"] = chunks
     return image
 
 

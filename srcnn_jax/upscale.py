@@ -92,8 +92,8 @@ def upscale(
 
     Returns:
       The enlarged picture, scale * H by scale * W pixels, rounded: an array with the axes and dtype
-      of `picture`, or a PIL image of mode L, LA, RGB, RGBA, I;16 or F, upright, with its ICC
-      profile, EXIF data and resolution.
+      of `picture`, or a PIL image of mode L, LA, RGB, RGBA, I;16 or F, upright. Its `info` has the
+      metadata, as `save(path, **info)` takes them.
 
     Raises:
       ValueError, FileNotFoundError: the message names the value and the fix.

@@ -1,5 +1,7 @@
 """Writing pictures: what each format holds, and that nothing else is lost without a word."""
 
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -104,7 +106,7 @@ def test_a_size_that_a_format_cannot_hold_is_said_at_once(suffix):
 # --- metadata: every pair of formats --------------------------------------------------------------
 
 HOLDS = {  # which metadata a format has a place for
-    ".png": {"icc_profile", "exif", "dpi", "xmp", "comment"},
+    ".png": {"icc_profile", "exif", "dpi", "xmp", "comment", "texts", "colour_space"},
     ".jpg": {"icc_profile", "exif", "dpi", "xmp", "comment"},
     ".webp": {"icc_profile", "exif", "xmp"},
     ".tif": {"icc_profile", "exif", "dpi", "xmp"},
@@ -130,6 +132,13 @@ def _metadata(kind):
         "dpi": (300.0, 300.0),
         "xmp": '<x:xmpmeta xmlns:x="adobe:ns:meta/">\u00e9</x:xmpmeta>'.encode(),
         "comment": "a caf\u00e9".encode(),
+        "texts": (
+            (b"tEXt", b"Author\0J\xfcrgen"),
+            (b"tEXt", b"Author\0another"),
+            (b"zTXt", b"parameters\0\0" + zlib.compress(b"steps " * 999)),
+            (b"iTXt", b"Title\0\1\0de\0Titel\0" + zlib.compress("\u00e4".encode())),
+        ),
+        "colour_space": ((b"cICP", bytes((9, 16, 0, 1))), (b"gAMA", bytes(4))),
     }
 
 

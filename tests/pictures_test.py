@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from made_files import png, tiff
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms
 
 from srcnn_jax import picture_formats, pictures
 from srcnn_jax.datasets import files
@@ -138,25 +138,6 @@ def test_a_profile_that_does_not_fit_the_pixels_is_left_out(caplog):
     grey.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert pictures.from_image(grey).info == {}
     assert "a profile of RGB is left out of the picture, whose pixels are L" in caplog.text
-
-
-def test_a_gamma_that_is_left_out_is_said(caplog):
-    file = io.BytesIO()
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add(b"gAMA", struct.pack(">I", 100_000))
-    picture("RGB").save(file, "PNG", pnginfo=chunks)
-    pictures.decode(file.getvalue(), "a")
-    assert "a gamma of 1.0 is left out" in caplog.text
-
-
-@pytest.mark.parametrize(("values", "said"), [((1, 13, 0, 1), False), ((9, 16, 0, 1), True)])
-def test_a_colour_space_that_is_left_out_is_said(values, said, caplog):
-    file = io.BytesIO()
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add(b"cICP", bytes(values))
-    picture("RGB").save(file, "PNG", pnginfo=chunks)
-    pictures.decode(file.getvalue(), "a")
-    assert ("the colour space of a (cICP) is left out" in caplog.text) == said
 
 
 def test_signed_bytes_are_refused():
