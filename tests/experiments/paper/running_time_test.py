@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.paper import running_time
-from srcnn_jax import evaluate, weights
+from srcnn_jax import datasets, evaluate, weights
 
 
 def test_running_time(tmp_path):
@@ -17,7 +17,8 @@ def test_running_time(tmp_path):
     }
     network = weights.Network(layers, "same", 3)
     pixels = rng.integers(0, 256, (30, 36), np.uint8)
-    test = evaluate.TestImage("a", "gray", pixels, pixels, pixels[..., None].astype("f4") / 255)
+    dataset = datasets.Dataset("a", "", "", "gray", (("a", pixels),))
+    (test,) = evaluate.create_test_images(dataset, running_time.SCALE, "y")
     seconds, rate = running_time.measure({"9-1-5": network}, [test, test], rounds=2)
     assert list(seconds) == ["9-1-5", "bicubic"]
     assert min(*seconds.values(), rate) > 0
