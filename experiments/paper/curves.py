@@ -8,8 +8,7 @@ paper and we need for the same PSNR. Our runs are those that `training_sets`, `f
 
 The paper's points, in `paper_curves.csv`, were read off its vector figures. They are PSNR over the
 valid region of the network, about 0.05 dB above its tables. Ours are that, too: `psnr_valid` of
-`metrics.jsonl`. Figures 10 and 11 have no counterpart here. Figure 10 is the 9-5-5 network of
-figure 7. Figure 11 enlarges images that were blurred otherwise.
+`metrics.jsonl`. Figures 1 and 10 are those of `figures_1_10`, and figure 11 that of `figure_11`.
 """
 
 from __future__ import annotations
@@ -73,8 +72,12 @@ def published_curve(network: str, panel: str | None = None) -> pd.DataFrame:
     return points[points["figure"] == (panel or longest)][["patches", "psnr"]]
 
 
-def our_curve(folders: Sequence[pathlib.Path]) -> pd.DataFrame:
+def our_curve(folders: Sequence[pathlib.Path], metric: str = "psnr_valid") -> pd.DataFrame:
     """Columns patches, psnr: the mean over finished workdirs that differ in the seed alone.
+
+    Args:
+      folders: the workdirs.
+      metric: 'psnr_valid', over the valid region, as the paper's curves; or 'psnr', as its tables.
 
     Raises:
       ValueError: if a run has not measured it.
@@ -85,9 +88,9 @@ def our_curve(folders: Sequence[pathlib.Path]) -> pd.DataFrame:
     for folder in folders:
         batch_size = read_json(folder / "config.json")["train"]["batch_size"]
         found = [
-            (line["step"] * batch_size, line["psnr_valid"])
+            (line["step"] * batch_size, line[metric])
             for line in read_metrics(folder)
-            if "psnr_valid" in line
+            if metric in line
         ]
         if not found:
             raise ValueError(
