@@ -161,10 +161,17 @@ def table_of_seconds(psnr: Mapping[str, float], seconds: Mapping[str, float]) ->
     return pd.DataFrame(rows)
 
 
+def describe_machine(rate: float) -> str:
+    """'2 cores, fp32 matrix product 161 GF/s'; `rate` is in GF/s, as `measure` returns it."""
+    from srcnn_jax.runtime import available_cores
+
+    count = available_cores()
+    return f"{count} core{'s' * (count > 1)}, fp32 matrix product {rate:.0f} GF/s"
+
+
 def main() -> None:
     args = study.options(__doc__)
     from srcnn_jax import evaluate  # after the flags: they load JAX
-    from srcnn_jax.runtime import available_cores
 
     results = study.train_runs(EXPERIMENTS, args)
     networks = {name: weights.load(str(seeds[0].folder)) for name, seeds in results.items()}
@@ -179,8 +186,7 @@ def main() -> None:
         name: statistics.mean(result.mean(test_set) for result in seeds)
         for name, seeds in results.items()
     }
-    count = available_cores()
-    machine = f"{count} core{'s' * (count > 1)}, fp32 matrix product {rate:.0f} GF/s"
+    machine = describe_machine(rate)
     ours = {name: Point(psnr[name], seconds[name] + seconds["bicubic"]) for name in networks}
     figure = plot(ours, f"ours, with bicubic: {machine}; the paper: C++, Intel CPU, 3.10 GHz")
     figure.savefig(study.output("running_time", args, ".png"), dpi=150)
