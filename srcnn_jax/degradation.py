@@ -90,9 +90,14 @@ class Degradation:
             parts.append(f"enlarged by {self.enlarge}")
         return ", ".join(parts)
 
+    def to_fields(self) -> dict[str, Any]:
+        """Returns it as JSON has it, with lists, for results; `from_fields` reads it."""
+        fields = dataclasses.asdict(self)
+        return fields | {"noise": list(self.noise), "jpeg": list(self.jpeg)}
+
     def to_json(self) -> str:
         """Returns it as a line of JSON, for weight files; `from_json` reads it."""
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps(self.to_fields())
 
 
 def _check_range(name: str, values: tuple, lowest: float, highest: float, example: str) -> None:

@@ -335,7 +335,7 @@ def evaluate_all(
         name: {
             "scale": network.scale,
             "colour": network.colour,
-            "degradation": dataclasses.asdict(network.degradation),
+            "degradation": network.degradation.to_fields(),
         }
         for name, network in networks.items()
     }
@@ -357,7 +357,7 @@ def create_protocol(scale: int, degradation: Degradation) -> dict[str, Any]:
       white}.
     """
     return {
-        "degradation": dataclasses.asdict(degradation),
+        "degradation": degradation.to_fields(),
         "crop": scale,
         "border": scale,
         "peak": 255,

@@ -17,8 +17,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from absl import logging as absl_logging
-
 # The devices of a CPU wait for each other. By default XLA aborts after 40 seconds. That would end a
 # training that was only paused (Ctrl-Z, a closed lid) or that has too few cores.
 COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
@@ -61,6 +59,8 @@ class _PlainFormatter(logging.Formatter):
 
 def log_plainly() -> None:
     """Lets a command's log say 'warning: ...', without the time, thread and line of absl's form."""
+    from absl import logging as absl_logging
+
     absl_logging.get_absl_handler().setFormatter(_PlainFormatter())
 
 

@@ -148,5 +148,5 @@ def test_a_search_is_drawn_over_its_trials(tmp_path):
     assert values == [(1, 32.0), (2, 33.0), (3, 34.0), (4, 35.0)]
     assert (pruned, references) == ([(5, 20.0)], [(1, 32.0)])  # START is 9-1-5, 64-32
     assert measure == "PSNR on set5 x3, dB"
-    assert [point.is_reference for point in seen["points"]] == [False, False, False, True]
-    assert seen["points"][3].name == "9-1-5, 64-32"
+    # A search may draw a point twice, so their number is not known.
+    assert [point.name for point in seen["points"] if point.is_reference] == ["9-1-5, 64-32"]
