@@ -106,8 +106,11 @@ def upscale(
         return enlargement.enlarge(picture, shape, networks, restored_by)
     if isinstance(picture, Image.Image):
         given = pictures.from_image(picture)
-    else:
+    elif isinstance(picture, str | os.PathLike):
         given = _read(paths.local(picture, "the picture"))
+    else:
+        kind = type(picture).__name__
+        raise ValueError(f"a picture is a PIL image, a NumPy array or a path, not of type {kind}")
     networks = load_networks(weights, choose_network(network, given.jpeg_quality))
     enlarged = _enlarge(given, target_size(given.size, scale), networks, restored_by)
     return pictures.to_image(enlarged)
@@ -152,6 +155,9 @@ def load_networks(
     if weights is None:
         return _bundled(network)
     if not isinstance(weights, weight_files.Network):
+        if not isinstance(weights, str | os.PathLike):
+            kind = type(weights).__name__
+            raise ValueError(f"weights are a Network or a path, not of type {kind}")
         weights = weight_files.load(weights)
     scales = [weights.scale] if weights.scale else range(2, enlargement.MAX_SCALE + 1)
     return dict.fromkeys(scales, weights)
@@ -220,6 +226,7 @@ def _enlarge(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     runtime.print_any_name()
+    logging.lastResort = _LineHandler(logging.WARNING)
     try:
         return _main(upscale_cli.parse(arguments))
     except KeyboardInterrupt:
@@ -302,7 +309,7 @@ def _upscale_file(
     networks = named[chosen]
     scales = enlargement.chain(_factor(picture.size, size), networks)
     pixels = enlargement.count_pixels(picture.size, scales) * len(picture.frames)
-    label = task.source.name if task.source else "standard input"
+    label = _printable(task.source.name) if task.source else "standard input"
     with _bar(pixels, label, visible=pixels > enlargement.BAND_PIXELS) as bar:
         enlarged = _enlarge(picture, size, networks, restored_by, bar.update)
     content = picture_formats.encode(enlarged, name, args.quality)
@@ -388,12 +395,23 @@ def _complain(what: str) -> int:
     return 1
 
 
+class _LineHandler(logging.Handler):
+    """Prints warnings, which name files and texts of files, as one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _print(self.format(record), sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Writes control characters with backslashes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _print(text: str, file: TextIO | None) -> None:
     """Prints one line, also of names with control characters; nobody may be there to read it."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     try:
         if file is not None:
-            print("".join(shown), file=file, flush=True)
+            print(_printable(text), file=file, flush=True)
     except OSError:  # a closed pipe, or a full disk: Python would complain again at its end
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # type: ignore[union-attr]

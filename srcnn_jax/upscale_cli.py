@@ -20,7 +20,12 @@ examples:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; a mistake in one option ends the process with a line and status 2."""
-    return _parser().parse_intermixed_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--" in given:  # argparse forgets it when pictures and options are mixed
+        at = given.index("--")
+        names = (f"./{each}" if each[:1] == "-" != each else each for each in given[at + 1 :])
+        given = [*given[:at], *names]
+    return _parser().parse_intermixed_args(given)
 
 
 def check(args: argparse.Namespace) -> None:

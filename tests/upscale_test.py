@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -602,6 +603,14 @@ def test_pictures_may_follow_options(run):
     assert sorted(os.listdir("out")) == ["a_x3.png", "b_x3.png"]
 
 
+def test_pictures_may_begin_with_a_hyphen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-a.png", "--b.png", "c.png"):
+        rgb().save(name)
+    assert upscale.main(["-o", "out/", "--", "-a.png", "--b.png", "c.png"]) == 0
+    assert sorted(os.listdir("out")) == ["--b_x2.png", "-a_x2.png", "c_x2.png"]
+
+
 def test_one_bad_path_does_not_stop_the_others(run):
     """A name that is too long for a result, a folder in the way, a broken link."""
     rgb().save("a.png")
@@ -622,6 +631,14 @@ def test_names_with_control_characters_are_one_line(run):
     status, out, _ = run("a\n\x1b.png")
     assert (status, out.count("\n")) == (0, 1)
     assert out.startswith("a\\n\\x1b_x3.png")
+
+
+def test_warnings_with_control_characters_are_one_line(capsys):
+    with pytest.raises(SystemExit):
+        upscale.main(["--version"])
+    record = logging.LogRecord("", logging.WARNING, "", 0, "warning: %s", ("a\n\x1b[31m",), None)
+    logging.lastResort.handle(record)
+    assert capsys.readouterr().err == "warning: a\\n\\x1b[31m\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
@@ -684,6 +701,11 @@ def test_mistakes_in_python_are_named(tmp_path):
     for scale, said in ((None, "needs a scale"), ("2", "is a number, not '2'")):
         with pytest.raises(ValueError, match=said):
             upscale.upscale(rgb(), scale)
+    for nothing in (None, [[1, 2]], b"bytes", io.BytesIO(), np.float32(1)):
+        with pytest.raises(ValueError, match="a PIL image, a NumPy array or a path, not of type"):
+            upscale.upscale(nothing)
+    with pytest.raises(ValueError, match="weights are a Network or a path, not of type int"):
+        upscale.upscale(rgb(), weights=915)
 
 
 def test_version(capsys):
