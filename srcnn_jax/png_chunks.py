@@ -4,7 +4,7 @@ They pass as their bytes, so that a compressed or an international text stays on
 be there twice. Only their names are read here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from PIL import Image, PngImagePlugin
@@ -95,14 +95,15 @@ def _walk(content: bytes) -> Iterator[Chunk]:
         begin = end + 4
 
 
-def _sort(chunks: Any) -> dict[str, tuple[Chunk, ...]]:
-    texts, colours = [], []
+def _sort(chunks: Iterable[Chunk]) -> dict[str, tuple[Chunk, ...]]:
+    texts: list[Chunk] = []
+    colours: dict[bytes, Chunk] = {}
     for chunk in chunks:
         if chunk[0] in COLOURS:
-            colours.append(chunk)
+            colours.setdefault(chunk[0], chunk)  # a file has one of a kind
         elif chunk[0] in TEXTS and _keyword(chunk) not in (XMP, COMMENT, EXIF):
             texts.append(chunk)
-    return {"texts": tuple(texts), "colour_space": tuple(colours)}
+    return {"texts": tuple(texts), "colour_space": tuple(colours.values())}
 
 
 def _keyword(chunk: Chunk) -> bytes:

@@ -136,6 +136,16 @@ def test_a_profile_makes_gamma_superfluous(caplog):
     assert not caplog.text
 
 
+def test_of_two_gammas_the_first_passes(caplog):
+    linear, other = ((b"gAMA", struct.pack(">I", value)) for value in (100_000, 50_000))
+    begin, end = png(linear).split(b"IDAT")
+    late = io.BytesIO()
+    PngImagePlugin.putchunk(late, *other)
+    content = begin[:-4] + late.getvalue() + begin[-4:] + b"IDAT" + end
+    assert png_chunks.read(enlarged(content, "a.png"))["colour_space"] == (linear,)
+    assert not caplog.text
+
+
 def test_a_file_that_is_cut_and_one_of_another_format():
     content = png(*TEXTS)
     for length in range(len(content)):
