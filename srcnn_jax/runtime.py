@@ -59,7 +59,7 @@ class _PlainFormatter(logging.Formatter):
 
 def log_plainly() -> None:
     """Lets a command's log say 'warning: ...', without the time, thread and line of absl's form."""
-    from absl import logging as absl_logging
+    from absl import logging as absl_logging  # upscale is installed without it
 
     absl_logging.get_absl_handler().setFormatter(_PlainFormatter())
 
