@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from experiments import runner
 from srcnn_jax import paper, paths
 from srcnn_jax.weights import pretrained
 
@@ -179,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("picture", type=paths.argument, help="file to write, .png")
     args = parser.parse_args()
+    runner.need("matplotlib", "pandas", "tabulate")
     try:
         plot(RIVALS, ours()).savefig(args.picture, dpi=110)
     except (ValueError, OSError) as error:

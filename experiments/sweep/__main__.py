@@ -30,7 +30,6 @@ def stop_at_signals(silent: bool) -> None:
 def main() -> None:
     args = cli.parse(sys.argv[1:])
     runtime.print_any_name()
-    runner.need("jinja2", "matplotlib", "optuna", "pandas", "sklearn", "submitit", "tabulate")
     stop_at_signals(silent=args.child)
     if not (args.child or args.dry_run):
         print(f"{args.sweep} in {args.workdir}", flush=True)

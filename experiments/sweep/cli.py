@@ -15,6 +15,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
+from experiments import runner
 from srcnn_jax import paths
 
 
@@ -93,6 +94,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--slurm starts one worker a job: not with --workers, --retry or --best")
     if args.slurm and (args.storage or "sqlite:").startswith("sqlite:"):
         parser.error("--slurm needs --storage, a URL or FILE: SQLite is for one machine")
+    runner.need("jinja2", "matplotlib", "optuna", "pandas", "sklearn", "submitit", "tabulate")
     if args.storage is None:
         import sqlalchemy  # here, so that --help needs no waiting
 
