@@ -613,6 +613,7 @@ def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -
     run.write(step, psnr=psnr, psnr_valid=over_valid)
     if run.tensorboard:
         run.tensorboard.picture(step, "first layer", events.mosaic(params["conv1"]["kernel"]))
+        # They are restored once more, so that `mean_psnr` need not keep the images: 3 of 50.
         for test in data.validation_images[:SHOWN_IMAGES]:
             run.tensorboard.picture(
                 step,

@@ -14,12 +14,12 @@ import markupsafe
 import numpy as np
 from PIL import Image
 
-from experiments.paper import filters
 from experiments.report import chart, groups, tables
 from experiments.report.groups import Group
 from experiments.report.read import Workdir, data_uri
 from srcnn_jax import datasets, evaluate, paper
 from srcnn_jax.degradation import Degradation
+from srcnn_jax.events import mosaic
 from srcnn_jax.predict import predict
 
 FOLDER = pathlib.Path(__file__).parent
@@ -281,9 +281,7 @@ def create_page(
         chart=chart,
         viewers=viewers(ordered, names, chosen, data_dir),
         parts=parts(ordered, chosen),
-        mosaics={
-            group.path: filters.mosaic(group.first.network.layers[0]["kernel"]) for group in ordered
-        },
+        mosaics={group.path: mosaic(group.first.network.layers[0]["kernel"]) for group in ordered},
         png=png,
         few=FEW,
         few_filters=FILTERS,
