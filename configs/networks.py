@@ -13,7 +13,7 @@ import runpy
 
 import ml_collections
 
-STEPS = {"915": 60_000, "955": 20_000, "photo": 60_000}
+STEPS = {"915": 60_000, "955": 20_000, "photo": 24_000}
 PHOTO_QUALITIES = (50, 95)  # of the JPEGs
 PHOTO_COPIES = 8  # of each image, each with a quality of its own
 
