@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from srcnn_jax.png_chunks import HEADER_END as PNG_HEADER_END
 from srcnn_jax.png_chunks import SIGNATURE as PNG_SIGNATURE
 
 PACKAGES = ("tifffile", "imagecodecs")
-PNG_HEADER_END = 33  # bytes: the signature and the chunk IHDR
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
 # TIFF tags and their values (TIFF 6.0).
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, STRIP_OFFSETS = 256, 257, 258, 262, 273

@@ -154,11 +154,10 @@ def _fit_info(
     for key, value in info.items():
         reason = ""
         try:
-            content = io.BytesIO()
-            pixel.save(content, format.name, **_options(format, QUALITY, {key: value}))
-            with pictures.raised_text_limits(), Image.open(content) as written:
+            content = _save(pixel, format, {key: value}, _options(format, QUALITY, {key: value}))
+            with pictures.raised_text_limits(), Image.open(io.BytesIO(content)) as written:
                 written.load()
-                read = pictures.info_of(written, content.getvalue())
+                read = pictures.info_of(written, content)
                 read["exif"] = pictures.exif_of(written)
             # A resolution is rounded in most formats; of the others nothing may be cut.
             found = read.get(key)
@@ -177,7 +176,8 @@ def _fit_info(
 def _is_implied(info: Mapping[str, Any]) -> bool:
     """Whether a file shows the same colours without the chunks of a PNG that name them."""
     colours = info["colour_space"]
-    by_profile = "icc_profile" in info and all(kind != b"cICP" for kind, _ in colours)
+    overriding = (b"cICP", *png_chunks.HDR)
+    by_profile = "icc_profile" in info and all(kind not in overriding for kind, _ in colours)
     return by_profile or png_chunks.is_srgb(colours)
 
 
@@ -207,9 +207,19 @@ def encode(picture: Picture, name: str, quality: int | None = None) -> bytes:
     image = pictures.to_image(dataclasses.replace(picture, info={}))
     if deep := pictures.has_deep_colour(picture):
         image = image.crop((0, 0, 1, 1))
+    content = _save(image, format, picture.info, options)
+    return deep_colour.encode(picture.frames[0], content) if deep else content
+
+
+def _save(
+    image: Image.Image, format: Format, info: Mapping[str, Any], options: Mapping[str, Any]
+) -> bytes:
+    """The bytes of a file, by Pillow and its options for this metadata."""
     content = io.BytesIO()
     image.save(content, format.name, **options)
-    return deep_colour.encode(picture.frames[0], content.getvalue()) if deep else content.getvalue()
+    if format.name == "PNG":
+        return png_chunks.with_hdr(content.getvalue(), info)
+    return content.getvalue()
 
 
 def _options(format: Format, quality: int, info: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,17 @@ They pass as their bytes, so that a compressed or an international text stays on
 be there twice. Only their names are read here.
 """
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER_END = 33  # offset behind the signature and the chunk IHDR
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")  # an earlier one overrides later ones
+HDR = (b"mDCV", b"cLLI", b"mDCv", b"cLLi")  # light of the mastering display and of the picture
+COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM", *HDR)  # of the first four, each overrides later ones
 XMP = b"XML:com.adobe.xmp"  # keyword of the text that is the XMP
 COMMENT = b"Comment"
 EXIF = b"Raw profile type exif"  # keyword of ImageMagick's EXIF data; Pillow reads and turns them
@@ -52,16 +55,29 @@ def from_image(image: Image.Image) -> dict[str, tuple[Chunk, ...]]:
 
 
 def to_info(info: Mapping[str, Any]) -> PngImagePlugin.PngInfo | None:
-    """What Pillow's `save` takes as `pnginfo`, of metadata; None if there is nothing for it."""
+    """What Pillow's `save` takes as `pnginfo`, of metadata; None if there is nothing for it.
+
+    Pillow writes no chunks of `HDR`; `with_hdr` adds them.
+    """
     chunks = PngImagePlugin.PngInfo()
     for kind, data in info.get("colour_space", ()) + info.get("texts", ()):
-        chunks.add(kind, data)
+        if kind not in HDR:
+            chunks.add(kind, data)
     if "xmp" in info:
         chunks.add(b"iTXt", XMP + bytes(5) + info["xmp"])  # no compression, language or translation
     if "comment" in info:
         text = info["comment"].decode("utf-8", "replace").encode()
         chunks.add(b"iTXt", COMMENT + bytes(5) + text)
     return chunks if chunks.chunks else None
+
+
+def with_hdr(content: bytes, info: Mapping[str, Any]) -> bytes:
+    """A PNG with those chunks of metadata that Pillow does not write, behind the header."""
+    added = io.BytesIO()
+    for kind, data in info.get("colour_space", ()):
+        if kind in HDR:
+            PngImagePlugin.putchunk(added, kind, data)
+    return content[:HEADER_END] + added.getvalue() + content[HEADER_END:]
 
 
 def names(chunks: tuple[Chunk, ...]) -> str:
@@ -73,6 +89,8 @@ def names(chunks: tuple[Chunk, ...]) -> str:
 def is_srgb(chunks: tuple[Chunk, ...]) -> bool:
     """Whether a colour space is sRGB, which programs take where a file names none."""
     found = dict(reversed(chunks))
+    if any(kind in found for kind in HDR):
+        return False
     if b"cICP" in found:
         return found[b"cICP"][:2] == SRGB_CODE
     if b"sRGB" in found:
@@ -103,7 +121,8 @@ def _sort(chunks: Iterable[Chunk]) -> dict[str, tuple[Chunk, ...]]:
             colours.setdefault(chunk[0], chunk)  # a file has one of a kind
         elif chunk[0] in TEXTS and _keyword(chunk) not in (XMP, COMMENT, EXIF):
             texts.append(chunk)
-    return {"texts": tuple(texts), "colour_space": tuple(colours.values())}
+    ordered = tuple(colours[kind] for kind in COLOURS if kind in colours)
+    return {"texts": tuple(texts), "colour_space": ordered}
 
 
 def _keyword(chunk: Chunk) -> bytes:

@@ -115,6 +115,8 @@ def test_exif_data_in_a_text_are_turned_once(caplog):
         ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000))], True),
         ([(b"cICP", bytes((1, 13, 0, 1))), (b"cHRM", SRGB_POINTS[::-1])], True),
         ([(b"cICP", bytes((9, 16, 0, 1))), (b"sRGB", b"\0")], False),
+        ([(b"cICP", bytes((9, 16, 0, 1))), (b"mDCV", bytes(24)), (b"cLLI", bytes(8))], False),
+        ([(b"cICP", bytes((1, 13, 0, 1))), (b"cLLi", bytes(8))], False),
     ],
 )
 def test_a_colour_space_passes_and_a_warning_says_where_it_cannot(chunks, srgb, caplog):
