@@ -113,11 +113,12 @@ def is_folder(output: str | None) -> bool:
     """Whether an output is a folder, whatever the pictures are."""
     if output in (None, STREAM):
         return False
-    return output.endswith(("/", os.sep)) or paths.local(output, "-o").is_dir()
+    return output.endswith(("/", os.sep)) or os.path.isdir(paths.local(output, "-o"))
 
 
 def _is_folder(name: str) -> bool:
-    return name != STREAM and paths.local(name, "the path").is_dir()
+    # Unlike Path.is_dir, it is False of what we may not look at, which then is an error of its own.
+    return name != STREAM and os.path.isdir(paths.local(name, "the path"))
 
 
 def _exists(path: Path) -> bool:
@@ -135,7 +136,7 @@ def _find(inputs: Sequence[str], recursive: bool, output: Path | None) -> Iterat
             yield _Found(None)
             continue
         path = paths.local(name, "the path")
-        if path.is_dir():
+        if _is_folder(name):
             yield from _search(path, recursive, output, Path(path.absolute().name * several))
         elif not _exists(path) and glob.has_magic(str(path)):
             matches = sorted(glob.glob(str(path), recursive=True), key=paths.natural_key)

@@ -124,6 +124,8 @@ def _explain(argv: list[str], error: Exception) -> str:
                 return config_fields.explain_unknown(field, config_fields.flatten(config))
     if isinstance(error, flags.UnrecognizedFlagError):
         return f"{message}; --help lists the flags"
+    if "earlier failure to load: " in message:
+        return f"the config {path!r} cannot be read: {message.partition('failure to load: ')[2]}"
     if "as a ConfigDict" in message:
         return f"{message.partition(': Failed')[0]} is no dict: write \"{{'momentum': 0.9}}\""
     if not isinstance(error, (flags.Error, ValueError, TypeError, OSError)):

@@ -126,12 +126,18 @@ def read(path: Path, frame: int | None = None) -> Picture:
     """Reads a picture file. Arguments and errors are those of `decode`.
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      OSError: if there is no such file, or it cannot be read.
     """
-    if path.is_dir() or not path.exists():
-        raise FileNotFoundError("it is a folder" if path.is_dir() else "there is no such file")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError("there is no such file") from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError("it is a folder") from error
+    except OSError as error:
+        raise OSError(f"it cannot be read ({error.strerror})") from error
     # From a path, Pillow maps some TIFF files into memory and then turns them wrongly.
-    return decode(path.read_bytes(), str(path), frame)
+    return decode(content, str(path), frame)
 
 
 def decode(content: bytes, name: str, frame: int | None = None) -> Picture:

@@ -1,6 +1,7 @@
 """Enlarging pictures: every mode, metadata, sizes, and the command line."""
 
 import dataclasses
+import errno
 import io
 import json
 import logging
@@ -624,6 +625,28 @@ def test_one_bad_path_does_not_stop_the_others(run):
         assert "(File name too long)" in errors
         assert "link.png: there is no such file" in errors
         assert errors.count("\n") == 2
+
+
+def test_what_we_may_not_read_does_not_stop_the_others(run, monkeypatch):
+    """A file, and a file in a folder that we may not even look into."""
+    rgb().save("a.png")
+    closed = "file.png", "folder/b.png"
+
+    def deny(call):
+        def denied(path, *arguments, **options):
+            if str(path) in closed:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *arguments, **options)
+
+        return denied
+
+    monkeypatch.setattr(Path, "read_bytes", deny(Path.read_bytes))
+    monkeypatch.setattr(os, "stat", deny(os.stat))
+    status, out, errors = run("file.png", "a.png", "folder/b.png")
+    assert (status, out.count("\n")) == (1, 1)
+    assert errors.splitlines() == [
+        f"srcnn-upscale: {name}: it cannot be read (Permission denied)" for name in closed
+    ]
 
 
 def test_names_with_control_characters_are_one_line(run):
