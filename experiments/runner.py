@@ -310,6 +310,7 @@ def run_file(path: pathlib.Path) -> dict[str, Any]:
     try:
         return runpy.run_path(str(path))
     except SyntaxError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg}") from error
+        where = f"line {error.lineno}: " if error.lineno else ""  # a binary file has no lines
+        raise ValueError(f"{where}{error.msg}") from error
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

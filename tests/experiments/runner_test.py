@@ -135,3 +135,13 @@ def test_workers_share_the_gpus(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert runner.list_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"a =\n", "line 1: invalid"), (b"\0\1", "null bytes")]
+)
+def test_what_is_no_python_is_said_in_a_line(content, words, tmp_path):
+    (tmp_path / "sweep.py").write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        runner.run_file(tmp_path / "sweep.py")
+    assert "None" not in str(caught.value)
