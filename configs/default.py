@@ -10,7 +10,8 @@ The words after the colon, in any order, separated by commas:
     paper         the released recipe, as configs/paper.py (a week on two cores)
     runlocal      a smoke run of a few seconds
 
-Every field can be set on the command line by its dotted name:
+A comment beside a field begins with its [unit], if it has one. Every field can be set on the
+command line by its dotted name:
 
     --config.train.steps=1000                    a number, a string or a bool
     --config.model.kernel_sizes=9,3,1,5          a tuple
@@ -60,7 +61,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.seed = 0  # seed of the initial weights, the order of patches and the augmentation
 
     config.model = model = ml_collections.ConfigDict()
-    model.kernel_sizes = kernel_sizes  # f1, f2, f3, ...: odd, pixels
+    model.kernel_sizes = kernel_sizes  # [pixels] f1, f2, f3, ...: odd
     model.features = (64, 32)  # n1, n2, ...: filters of every layer but the last
     model.padding = padding  # 'same', 'valid', or a word for each layer: 'valid,same,valid'
     model.initializer = "identity"  # or 'glorot', 'he', 'gaussian' (the paper's N(0, 0.001))
@@ -70,10 +71,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data = data = ml_collections.ConfigDict()
     data.train = "t91"  # names of data sets, or paths to folders of images, between commas
     data.colour = "y"  # 'y' (luminance, 1 channel), 'ycbcr' or 'rgb' (3 channels)
-    data.patch_size = 41 if padding == "same" else 45  # side of a patch, pixels
+    data.patch_size = 41 if padding == "same" else 45  # [pixels] side of a patch
     # Networks of same layers see the pixels around a patch. False: they see zeros there.
     data.context = True
-    data.stride = 1  # pixels between patch positions; 1: every position, 14: the paper's grid
+    data.stride = 1  # [pixels] between patch positions; 1: every position, 14: the paper's grid
     data.augment = True  # each patch gets one of eight flips and rotations
     data.downscale_factors = (1.0, 0.9, 0.8, 0.7, 0.6)  # each image is used at these sizes (FSRCNN)
     # Copies of each image at each size, each with noise and JPEG of its own; 1 without them.
@@ -81,21 +82,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # How the small images of training and test are made (srcnn_jax/degradation.py).
     data.degradation = degradation = ml_collections.ConfigDict()
     degradation.shrink = "bicubic"  # MATLAB's; or 'gaussian': blurred, subsampled (paper's text)
-    degradation.sigma = 0.0  # of the Gaussian, in pixels of the large image; 0 for 'bicubic'
+    degradation.sigma = 0.0  # [pixels of the large image] of the Gaussian; 0 for 'bicubic'
     degradation.enlarge = "bicubic"  # to the network's input; or 'spline', the cubic B-spline
-    degradation.noise = ()  # lowest and highest sigma of the noise, of 255: (0.0, 10.0)
+    degradation.noise = ()  # [of 255] lowest and highest sigma of the noise: (0.0, 10.0)
     degradation.jpeg = ()  # lowest and highest quality of the small image's JPEG: (50, 95)
 
     config.train = train = ml_collections.ConfigDict()
-    train.steps = 9_000  # updates of the weights
-    train.batch_size = 64  # patches of an update, over all devices and processes
+    train.steps = 9_000  # [steps] updates of the weights
+    train.batch_size = 64  # [patches] of an update, over all devices and processes
     train.devices = 0  # XLA devices over all processes; 0: one for each core, GPU or TPU core
-    train.microbatch_size = 0  # patches of one gradient on one device; 0: by device and patch size
-    train.steps_per_dispatch = 20  # updates in one program; 500 for a GPU
-    train.log_every = 500  # steps between two lines of progress, if they go to a pipe or file
-    train.eval_every = 1000  # steps between two measurements of PSNR on the validation set
+    # [patches] of one gradient on one device; 0: by device and patch size
+    train.microbatch_size = 0
+    train.steps_per_dispatch = 20  # [steps] updates in one program; 500 for a GPU
+    train.log_every = 500  # [steps] between two lines of progress, if they go to a pipe or file
+    train.eval_every = 1000  # [steps] between two measurements of PSNR on the validation set
     train.eval_dataset = ""  # the validation set: a name or path; '': the first of eval.datasets
-    train.checkpoint_every = 500  # steps between two checkpoints
+    train.checkpoint_every = 500  # [steps] between two checkpoints
     train.keep_checkpoints = 2  # max number of checkpoints kept; the oldest are deleted
     # Which weights are saved: 'last', or 'best' (highest validation PSNR). What chooses is never a
     # test set: 'best' is measured on held_out, 50 photographs that no network is trained on.
@@ -113,18 +115,18 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     optimizer.learning_rate = ml_collections.config_dict.placeholder(float)
     optimizer.rate_unit = "mse"  # the loss that the rate is for: 'mse', or Caffe's 'euclidean'
     optimizer.schedule = "cosine"  # 'cosine' (down to zero) or 'constant'
-    optimizer.warmup_steps = 200  # steps of linear rise from zero, at most half of all steps
+    optimizer.warmup_steps = 200  # [steps] of linear rise from zero, at most half of all steps
     # Pairs (regular expression, factor on the learning rate). The expression matches a
     # parameter's label, such as 'conv1/kernel' or 'last/bias'. The first match counts.
     optimizer.rates = ((".*", 1.0),)  # (("last/kernel", 0.1), (".*/bias", 0.1), (".*", 1.0))
     optimizer.precondition = True  # normalise gradients first (srcnn_jax/preconditioner.py)
     optimizer.preconditioner = preconditioner = ml_collections.ConfigDict()
-    preconditioner.update_every = 50  # steps between two eigendecompositions
-    preconditioner.start = 20  # steps that only gather statistics, at most a tenth of all steps
+    preconditioner.update_every = 50  # [steps] between two eigendecompositions
+    preconditioner.start = 20  # [steps] that only gather statistics, at most a tenth of all steps
     preconditioner.factor_decay = 0.95  # decay per step of the second moments of the axes
     preconditioner.moment_decay = 0.99  # decay per step of the second moment in the eigenbasis
     preconditioner.max_rms = 1.0  # max root mean square of an update, before the learning rate
-    preconditioner.eps = 1e-12  # added to the root of the second moment, in units of the gradient
+    preconditioner.eps = 1e-12  # [units of the gradient] added to the root of the second moment
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.datasets = "set5,set14"  # names or paths, separated by commas

@@ -130,11 +130,11 @@ def read_comments(path: pathlib.Path) -> dict[str, str]:
 
 
 def describe(config: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """Lists the fields of a config: a line with name and value, and the comment below it.
+    """Lists the fields of a config: a line with name, value and [unit], and the comment below it.
 
     Args:
       config: as `configs/default.py`.
-      comments: as `read_comments`. The fields are in their order.
+      comments: as `read_comments`. The fields are in their order. One may begin with a [unit].
     """
     flat = flatten(config)
     order = {name: number for number, name in enumerate(comments)}
@@ -143,7 +143,10 @@ def describe(config: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     columns = shutil.get_terminal_size((100, 0)).columns
     lines = ["Set a field by --config.NAME=VALUE.", ""]
     for name in sorted(flat, key=lambda name: order.get(about[name], len(order))):
-        lines.append(f"{name:{wide}}{flat[name]!r}")
-        comment = comments.get(about[name], "")
+        line, comment = f"{name:{wide}}{flat[name]!r}", comments.get(about[name], "")
+        if comment.startswith("["):
+            unit, _, comment = comment.partition("] ")
+            line += f"  {unit}]"
+        lines.append(line)
         lines += textwrap.wrap(comment, columns, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join(lines)

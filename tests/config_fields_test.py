@@ -57,3 +57,15 @@ def test_fields_are_listed_in_the_order_of_the_file():
     assert lines[at + 1] == "    n1, n2, ...: filters of every layer but the last"
     assert lines[at - 2].startswith("model.kernel_sizes ")
     assert any(line.startswith("optimizer.options.momentum") for line in lines)
+
+
+def test_a_unit_stands_beside_the_value():
+    comments = {"a": "[pixels] side of a patch", "b": "a word, of [a, b] or c"}
+    text = config_fields.describe({"a": 41, "b": "x", "d": ()}, comments)
+    assert text.splitlines()[2:] == [
+        "a  41  [pixels]",
+        "    side of a patch",
+        "b  'x'",
+        "    a word, of [a, b] or c",
+        "d  ()",
+    ]

@@ -24,4 +24,6 @@ def test_the_command(photographs, tmp_path, capsys):
     files = [str(tmp_path / "w.safetensors"), f"--datasets={photographs}"]
     degradation.main(["photo", *files, f"--output={tmp_path / 'table.md'}"])
     assert (tmp_path / "table.md").read_text() == capsys.readouterr().out
-    assert len((tmp_path / "table.md").read_text().splitlines()) == 2 + len(degradation.KINDS["photo"])
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 2 + len(
+        degradation.KINDS["photo"]
+    )
