@@ -24,18 +24,19 @@ from experiments.sweep import file, trials
 from experiments.sweep.__main__ import STOPPING
 
 # A training without a network: a line in `steps`, its checkpoint, for every step. Networks are the
-# better the larger f2; those of f2 = 7 diverge.
+# better the larger f2; those of f2 = 7 diverge. A step takes a tenth of a second, so that a test
+# can interrupt it, until there is a file `hurry` beside the script.
 TRAINER = """
 import json, os, pathlib, signal, sys, time
 
-folder = pathlib.Path(sys.argv[1])
+folder, hurry = pathlib.Path(sys.argv[1]), pathlib.Path(__file__).with_name("hurry")
 config = json.loads((folder / "config.json").read_text())
 f2 = config["model"]["kernel_sizes"][1]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with (folder / "steps").open("a+") as steps, (folder / "metrics.jsonl").open("a") as metrics:
     steps.seek(0)
     for step in range(len(steps.readlines()) + 1, config["train"]["steps"] + 1):
-        time.sleep(0.1)
+        time.sleep(0.0 if hurry.exists() else 0.1)
         if f2 == 7 and step == 3:
             sys.exit("error: training diverged at step 3")
         print(os.getpid(), os.getppid(), file=steps, flush=True)
@@ -50,9 +51,14 @@ result = {
 """
 
 
+# How long a training takes is not estimated from the machine's rate, which is measured for seconds
+# on all cores, nor from the form of the convolution, whose module loads JAX.
 WORKER = """
-import signal, sys
-from experiments import runner
+import math, signal, sys, types
+sys.modules["srcnn_jax.convolution"] = types.SimpleNamespace(
+    multiply_adds=lambda shape, rows: math.prod(shape)
+)
+from experiments import machine, runner
 from experiments.sweep import file, run
 from experiments.sweep.__main__ import main
 
@@ -63,6 +69,7 @@ def command(training):
 
 # What a shell runs in its background ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+machine.rate = lambda: 100.0
 file._check = lambda sweep: None
 if TRAINER:
     runner.Training.command = command
@@ -99,6 +106,11 @@ def start(tmp_path, text: str, *arguments: str, real: bool = False) -> subproces
     )
     WORKERS.append(process)
     return process
+
+
+def hurry(tmp_path) -> None:
+    """Lets the steps of all trainings take no time from now on."""
+    (tmp_path / "hurry").touch()
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -195,6 +207,7 @@ def test_a_worker_is_killed_and_every_trial_is_finished_once(kind, killed, tmp_p
     workers[0].kill()
     if killed == "worker and training":
         os.kill(steps(folder)[-1][0], signal.SIGKILL)
+    hurry(tmp_path)
     out = finish(workers[1])
     workers[0].communicate()
 
@@ -233,6 +246,7 @@ def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(kind, tmp_path):
     states = [trial.state.name for trial in study_of(url).trials]
     assert states.count("WAITING") >= 2
     assert set(states) <= {"WAITING", "COMPLETE"}
+    hurry(tmp_path)
     out = finish(start(tmp_path, GRID, f"--storage={url}", "--workers=2"))
     assert out.count("| front") == 1  # one table, whoever ends last
     again = finish(start(tmp_path, GRID, f"--storage={url}", "--workers=2"))
@@ -250,6 +264,7 @@ def test_a_training_that_is_stopped_alone_has_not_failed(tmp_path):
     folder = tmp_path / "out" / "trials" / "kernel_sizes=9-1-5,seed=0"
     until(lambda: len(steps(folder)) > 5)
     os.kill(steps(folder)[-1][0], signal.SIGTERM)
+    hurry(tmp_path)
     assert "0/1  kernel_sizes=9-1-5,seed=0: stopped by SIGTERM" in finish(worker)
     assert [trial.state.name for trial in study_of(sqlite(tmp_path)).trials] == ["COMPLETE"]
     assert len(steps(folder)) == 20
@@ -259,6 +274,7 @@ def test_a_training_that_is_stopped_alone_has_not_failed(tmp_path):
 def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
     text = GRID.replace("SEEDS = 2", "SEEDS = 1").replace("(1, 3, 5)", "(7, 1)")
     text = text.replace('steps": 20', 'steps": 5')
+    hurry(tmp_path)
     out = finish(start(tmp_path, text))
     assert "1/2  kernel_sizes=9-7-5,seed=0: failed: training diverged at step 3" in out
     assert "study: 1 of 2 done, 1 failed\n" in finish(start(tmp_path, text))
@@ -281,6 +297,7 @@ def test_a_journal_file_needs_to_be_told_of_a_dead_worker(tmp_path):
     folder = tmp_path / "out" / "trials" / "kernel_sizes=9-1-5,seed=0"
     until(lambda: len(steps(folder)) > 5)
     worker.kill()
+    hurry(tmp_path)
     out, _ = worker.communicate()
     assert "a journal file has no heartbeat" in out
     out = finish(start(tmp_path, text, *arguments))
@@ -293,6 +310,7 @@ def test_a_journal_file_needs_to_be_told_of_a_dead_worker(tmp_path):
 
 def test_a_search_draws_as_many_points_as_it_says(tmp_path):
     text = SEARCH.replace('steps": 20', 'steps": 2') + "\nSEEDS = 2\n"
+    hurry(tmp_path)
     workers = [start(tmp_path, text) for _ in range(2)]
     for worker in workers:
         finish(worker)
