@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from experiments import runner
 from experiments.sweep import file as sweep_file
-from experiments.sweep import plan, slurm, table, trials, worker
+from experiments.sweep import plan, slurm, trials, worker
 
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     storage = trials.open_storage(args.storage, args.heartbeat)
     study = trials.open_study(sweep, storage)
     if args.best:
+        from experiments.sweep import table  # it loads pandas
+
         best = table.write_best(sweep, study, args.workdir / "best.py")
         print(table.write(sweep, study, args.workdir))
         print(f"\nbest: {best}\n{args.workdir / 'best.py'}")
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
             )
             reports = worker.work(own)
     if reports and not args.child:
+        from experiments.sweep import table  # it loads pandas
+
         print(f"\n{table.write(sweep, study, args.workdir)}\n\n{args.workdir}")
 
 
