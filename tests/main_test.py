@@ -384,4 +384,6 @@ def test_the_fields_of_a_config_are_listed():
     lines = out.splitlines()
     (seed,) = [number for number, line in enumerate(lines) if line.split() == ["seed", "7"]]
     assert lines[seed + 1].strip().startswith("seed of the initial weights")
-    assert any(line.split(maxsplit=1) == ["model.kernel_sizes", "(9, 5, 5)"] for line in lines)
+    assert any(
+        line.split() == ["model.kernel_sizes", "(9,", "5,", "5)", "[pixels]"] for line in lines
+    )

@@ -93,8 +93,11 @@ def test_why_a_training_failed(tmp_path):
 
 @pytest.mark.parametrize("code", [143, -15, 130, -2, 129, -1])
 def test_a_training_that_a_signal_stops_has_not_failed(code, tmp_path, monkeypatch):
-    end = f"kill -{-code} $$" if code < 0 else f"exit {code}"
-    monkeypatch.setattr(runner.Training, "command", lambda self: ["sh", "-c", end])
+    # Under nohup a process begins with SIGHUP ignored.
+    default = f"signal.signal({-code}, signal.SIG_DFL)"
+    end = f"{default}; os.kill(os.getpid(), {-code})" if code < 0 else f"os._exit({code})"
+    command = [sys.executable, "-c", f"import os, signal; {end}"]
+    monkeypatch.setattr(runner.Training, "command", lambda self: command)
     with pytest.raises(runner.TrainingStopped, match=r"stopped by SIG(TERM|INT|HUP)$"):
         runner.run(runner.Training("configs/default.py:x3", tmp_path))
 
