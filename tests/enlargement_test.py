@@ -56,29 +56,31 @@ def test_grey_passes_as_luminance_of_16_to_235():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_grey_and_its_rgb_twin_agree(scale, dtype):
+@pytest.mark.parametrize("name", ["915", "photo"])
+def test_grey_and_its_rgb_twin_agree(name, scale, dtype):
     """With every network that ships: black stays black, white stays white."""
     grey = random((40, 30))
     grey[:, :10], grey[:, 10:20] = 0, 1
     white = np.iinfo(dtype).max if dtype != np.float32 else 1.0
     grey = (grey * white).astype(dtype)
-    result = upscale.upscale(grey, scale)
-    twin = upscale.upscale(np.stack([grey] * 3, axis=-1), scale)
+    result = upscale.upscale(grey, scale, network=name)
+    twin = upscale.upscale(np.stack([grey] * 3, axis=-1), scale, network=name)
     level = 1.0 if dtype != np.float32 else 1e-5
     assert np.abs(result[..., None].astype(float) - twin).max() <= level
     assert result[:, : 5 * scale].max() <= white / 255 / 2
     picture = Image.fromarray(grey)
     for mode in {np.uint8: ("L", "LA"), np.uint16: ("I;16",), np.float32: ("F",)}[dtype]:
         same = picture.convert(mode) if picture.mode != mode else picture
-        same = np.asarray(upscale.upscale(same, scale)).reshape(*result.shape, -1)[..., 0]
-        np.testing.assert_array_equal(same, result)
+        same = np.asarray(upscale.upscale(same, scale, network=name))
+        np.testing.assert_array_equal(same.reshape(*result.shape, -1)[..., 0], result)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("value", [0, 100, 255])
-def test_a_flat_picture_has_no_rim(value, scale):
+@pytest.mark.parametrize("name", ["915", "photo"])
+def test_a_flat_picture_has_no_rim(name, value, scale):
     flat = np.full((9, 12, 3), value, np.uint8)
-    result = upscale.upscale(flat, scale).astype(int)
+    result = upscale.upscale(flat, scale, network=name).astype(int)
     assert np.ptp(result, axis=(0, 1)).max() <= 1
     assert np.abs(result - value).max() <= 2
 
