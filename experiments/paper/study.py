@@ -48,7 +48,6 @@ SMOKE_TEST = "set5"  # its test set
 SMOKE_NOTE = f"""\
 This is a smoke run: {SMOKE["train.steps"]} updates of each network, tested on Set5 alone. It shows
 that the script works. Its numbers mean nothing."""
-MAX_WORKERS = 8  # of a smoke run by default; each takes about a GB of memory
 PROGRESS_EVERY = 30.0  # seconds between two lines of progress
 
 
@@ -155,8 +154,8 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     parser.add_argument(
         "--workers",
         type=int,
-        help="trainings at a time, each with its share of the cores or a GPU "
-        "(1; one for each core if the budget is smoke)",
+        default=1,
+        help="trainings at a time, each with its share of the cores or a GPU (%(default)s)",
     )
     parser.add_argument(
         "--set",
@@ -169,8 +168,6 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     args = parser.parse_args()
     if args.seeds is None:
         args.seeds = 1 if args.budget == "smoke" else seeds
-    if args.workers is None:
-        args.workers = _default_workers(args.budget)
     runtime.print_any_name()
     runner.need("jinja2", "matplotlib", "pandas", "tabulate")
     for text in args.set:
@@ -180,13 +177,6 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be positive, not {getattr(args, name)}")
     return args
-
-
-def _default_workers(budget: str) -> int:
-    """One training at a time; but a smoke run's are mostly their start, which one core does."""
-    if budget != "smoke" or runner.list_gpus():
-        return 1
-    return min(runtime.available_cores(), MAX_WORKERS)
 
 
 def train_runs(
