@@ -145,8 +145,10 @@ def describe(config: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     for name in sorted(flat, key=lambda name: order.get(about[name], len(order))):
         line, comment = f"{name:{wide}}{flat[name]!r}", comments.get(about[name], "")
         if comment.startswith("["):
-            unit, _, comment = comment.partition("] ")
-            line += f"  {unit}]"
+            unit, bracket, comment = comment.partition("]")
+            line += f"  {unit}{bracket}"
         lines.append(line)
-        lines += textwrap.wrap(comment, columns, initial_indent=INDENT, subsequent_indent=INDENT)
+        lines += textwrap.wrap(
+            comment.strip(), columns, initial_indent=INDENT, subsequent_indent=INDENT
+        )
     return "\n".join(lines)

@@ -60,12 +60,13 @@ def test_fields_are_listed_in_the_order_of_the_file():
 
 
 def test_a_unit_stands_beside_the_value():
-    comments = {"a": "[pixels] side of a patch", "b": "a word, of [a, b] or c"}
-    text = config_fields.describe({"a": 41, "b": "x", "d": ()}, comments)
+    comments = {"a": "[pixels] side of a patch", "b": "a word, of [a, b] or c", "c": "[steps]"}
+    text = config_fields.describe({"a": 41, "b": "x", "c": 9, "d": ()}, comments)
     assert text.splitlines()[2:] == [
         "a  41  [pixels]",
         "    side of a patch",
         "b  'x'",
         "    a word, of [a, b] or c",
+        "c  9  [steps]",
         "d  ()",
     ]
