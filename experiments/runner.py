@@ -1,12 +1,13 @@
 """One training as a process: its command, its lock, its share of the machine, and why it ended.
 
 Every experiment starts `srcnn_jax.main` here and nowhere else. The one exception is
-`fingerprint.py`, which describes older checkouts too.
+`fingerprint.py`, which describes older checkouts too. `train_here` trains without a process.
 """
 
 import contextlib
 import dataclasses
 import importlib.util
+import io
 import os
 import pathlib
 import runpy
@@ -20,8 +21,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import ml_collections
+from absl import flags
+from ml_collections import config_flags
 
-from srcnn_jax import workdir
+from srcnn_jax import config_fields, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 POLL = 1.0  # seconds between two checks of a process or a lock
@@ -60,16 +63,22 @@ class Training:
     def finished(self) -> bool:
         return (self.folder / "eval.json").exists()
 
+    def config_arguments(self) -> list[str]:
+        """The part of the command line that makes the config."""
+        fields = (f"--config.{field}={text(value)}" for field, value in self.fields.items())
+        return [f"--config={self.config}", *fields]
+
     def command(self) -> list[str]:
         """The command line. It trains in one process, also under a launcher of several."""
+        config, *fields = self.config_arguments()
         return [
-            *(sys.executable, "-m", "srcnn_jax.main", f"--config={self.config}"),
+            *(sys.executable, "-m", "srcnn_jax.main", config),
             f"--workdir={self.folder.absolute()}",
             "--num_processes=1",
             *([f"--data_dir={self.data_dir}"] if self.data_dir else []),
             *([] if self.allow_sample else ["--noallow_sample"]),
             *([f"--weights={self.weights.absolute()}"] if self.weights else []),
-            *(f"--config.{field}={text(value)}" for field, value in self.fields.items()),
+            *fields,
         ]
 
 
@@ -137,6 +146,58 @@ def run(
                     raise TrainingStopped(f"stopped by {signum.name}")
                 output.seek(0)
                 raise TrainingError(reason(code, output.read().decode(errors="replace")))
+
+
+def train_here(training: Training) -> None:
+    """Trains in this process, which saves the seconds that another takes to start.
+
+    What the training prints is lost. The number of CPU devices is that of the first training here.
+
+    Raises:
+      KeyboardInterrupt: if Ctrl-C stops the training, which saves a checkpoint first.
+      TrainingStopped: if another signal stops it so.
+      TrainingError: if it fails.
+    """
+    from srcnn_jax import train, weights
+
+    try:
+        with lock(training.folder), contextlib.redirect_stdout(io.StringIO()):
+            train.train_and_evaluate(
+                read_config(training),
+                str(training.folder.absolute()),
+                data_dir=training.data_dir or None,
+                allow_sample=training.allow_sample,
+                initial=weights.load(training.weights) if training.weights else None,
+            )
+    except train.Interrupted as stop:
+        if stop.signum == signal.SIGINT:
+            raise KeyboardInterrupt from stop
+        raise TrainingStopped(f"stopped by {signal.Signals(stop.signum).name}") from stop
+    except (ValueError, OSError, ArithmeticError) as error:
+        raise TrainingError(" ".join(str(error).split())) from error
+
+
+def read_config(training: Training) -> ml_collections.ConfigDict:
+    """The config that main makes of a training's command line.
+
+    Raises:
+      ValueError, FileNotFoundError: if main would not take it; in one line.
+    """
+    name, config = load_config(training.config)
+    known = config_fields.flatten(config)
+    for field in training.fields:
+        if field not in known and not any(each.startswith(f"{field}.") for each in known):
+            raise ValueError(config_fields.explain_unknown(field, known))
+    arguments = dataclasses.replace(training, config=name).config_arguments()
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", flag_values=values, lock_config=True, sys_argv=arguments
+    )
+    try:
+        values(["main", *arguments])
+    except (flags.Error, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return values.config
 
 
 def start(

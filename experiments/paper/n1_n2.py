@@ -51,7 +51,7 @@ def main() -> None:
     networks = {name: weights.load(seeds[0].folder) for name, seeds in results.items()}
     dataset = datasets.load("set5", data_dir=args.data_dir or None)
     images = evaluate.create_test_images(dataset, running_time.SCALE, "y")
-    seconds, rate = running_time.measure(networks, images)
+    seconds, rate = running_time.measure(networks, images, args.budget)
     title = "Number of filters n1-n2, 9-1-5, Set5 x3 (TPAMI, Table 1). Seconds of an image: "
     title += running_time.describe_machine(rate)
     study.write(with_seconds(frame, seconds), "n1_n2", title, args)

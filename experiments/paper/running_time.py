@@ -53,17 +53,20 @@ EXPERIMENTS = {
 def measure(
     networks: Mapping[str, weights.Network],
     images: Sequence[evaluate.TestImage],
-    rounds: int = ROUNDS,
+    budget: str,
 ) -> tuple[dict[str, float], float]:
     """Times an image by each network and by 'bicubic'; returns seconds, and the machine's GF/s.
 
     Args:
       networks: by name.
       images: a test set, enlarged by SCALE.
-      rounds: timed passes over all images; one more pass before compiles.
+      budget: of the study. Smoke is one timed pass over two images, others ROUNDS over all. One
+        more pass before compiles.
     """
     from srcnn_jax.predict import predict
 
+    smoke = budget == "smoke"
+    images, rounds = (images[:2], 1) if smoke else (images, ROUNDS)
     work: dict[str, list[Callable]] = {
         name: [lambda n=network, t=test: predict(n, t.enlarged) for test in images]
         for name, network in networks.items()
@@ -178,10 +181,7 @@ def main() -> None:
     test_set = study.SMOKE_TEST if args.budget == "smoke" else "set14"
     dataset = datasets.load(test_set, data_dir=args.data_dir or None)
     images = evaluate.create_test_images(dataset, SCALE, "y")
-    if args.budget == "smoke":
-        seconds, rate = measure(networks, images[:2], rounds=1)
-    else:
-        seconds, rate = measure(networks, images)
+    seconds, rate = measure(networks, images, args.budget)
     psnr = {
         name: statistics.mean(result.mean(test_set) for result in seeds)
         for name, seeds in results.items()

@@ -38,9 +38,10 @@ STEPS: dict[tuple[str, str], int | None] = {  # updates of the weights; None: th
 }
 SMOKE: dict[str, Any] = {  # fields of a run of seconds
     "train.steps": 4,
+    "train.batch_size": 8,
     "train.steps_per_dispatch": 2,
     "train.log_every": 2,
-    "train.eval_every": 2,
+    "train.eval_every": 4,
     "train.checkpoint_every": 4,
     "data.downscale_factors": (1.0,),
 }
@@ -176,13 +177,15 @@ def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     for name in ("seeds", "workers"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be positive, not {getattr(args, name)}")
+    if args.budget == "smoke" and args.workers > 1:
+        parser.error(f"--workers={args.workers}: a smoke run has one, leave the option out")
     return args
 
 
 def train_runs(
     experiments: Mapping[Any, Experiment], args: argparse.Namespace
 ) -> dict[Any, list[Result]]:
-    """Trains every experiment with every seed, `args.workers` at a time.
+    """Trains every experiment with every seed, `args.workers` at a time; or here, if it is smoke.
 
     It exits with one line if a training fails, or at Ctrl-C, and waits for those that have begun.
     `Progress` says on standard error how far it is: at once, after each training, and meanwhile.
@@ -197,30 +200,48 @@ def train_runs(
     _check_data(experiments.values(), args)
     progress = Progress(_trainings(experiments.values(), args))
     _say(progress.line())
-    count, gpus = args.workers, runner.list_gpus()
+    tasks = [(seed, label) for seed in range(args.seeds) for label in experiments]
+
+    def train(task: tuple[int, Any], run: Callable[[runner.Training], None]) -> Result:
+        seed, label = task
+        result = _train(experiments[label], seed, args, run)
+        _say(progress.line())
+        return result
+
+    try:
+        with progress.repeated():
+            if args.budget == "smoke":
+                results = [train(task, runner.train_here) for task in tasks]
+            else:
+                results = _train_in_processes(tasks, train, args.workers)
+    except KeyboardInterrupt:  # the terminal sent it to the trainings, too
+        print("\nstopped; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    finished = dict(zip(tasks, results, strict=True))
+    return {label: [finished[seed, label] for seed in range(args.seeds)] for label in experiments}
+
+
+def _train_in_processes(
+    tasks: Sequence[Any],
+    train: Callable[[Any, Callable[[runner.Training], None]], Result],
+    count: int,
+) -> list[Result]:
+    """Trains each task in a process, `count` at a time; each has its share of the machine."""
+    gpus = runner.list_gpus()
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(count):
         free.put(index)
 
-    def work(task: tuple[int, Any]) -> Result:
-        seed, label = task
+    def work(task: Any) -> Result:
         index = free.get()
         try:
             with runner.share(index, count, gpus) as environment:
-                result = _train(experiments[label], seed, args, environment)
-            _say(progress.line())
-            return result
+                return train(task, lambda training: runner.run(training, environment))
         finally:
             free.put(index)
 
-    tasks = [(seed, label) for seed in range(args.seeds) for label in experiments]
-    try:
-        with progress.repeated(), concurrent.futures.ThreadPoolExecutor(count) as pool:
-            finished = dict(zip(tasks, pool.map(work, tasks), strict=True))
-    except KeyboardInterrupt:  # the terminal sent it to the trainings, too
-        print("\nstopped; the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
-    return {label: [finished[seed, label] for seed in range(args.seeds)] for label in experiments}
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, tasks))
 
 
 def _trainings(
@@ -365,13 +386,16 @@ def training(experiment: Experiment, seed: int, args: argparse.Namespace) -> run
 
 
 def _train(
-    experiment: Experiment, seed: int, args: argparse.Namespace, environment: Mapping[str, str]
+    experiment: Experiment,
+    seed: int,
+    args: argparse.Namespace,
+    run: Callable[[runner.Training], None],
 ) -> Result:
-    before = _train(experiment.start, seed, args, environment) if experiment.start else None
+    before = _train(experiment.start, seed, args, run) if experiment.start else None
     wanted = training(experiment, seed, args)
     _say(f"{experiment.name}, seed {seed}: {wanted.folder}")
     try:
-        runner.run(wanted, environment)
+        run(wanted)
         result = read_result(wanted.folder)
     except runner.TrainingError as error:
         sys.exit(f"{experiment.name}: {error}")

@@ -9,7 +9,7 @@ from srcnn_jax import paper
 
 
 def arguments(tmp_path, **changes):
-    values = {"recipe": "default", "budget": "smoke", "seeds": 1, "workers": 1, "set": []}
+    values = {"recipe": "default", "budget": "short", "seeds": 1, "workers": 1, "set": []}
     values |= {"data_dir": ""} | changes
     return argparse.Namespace(workdir=tmp_path, **values)
 

@@ -19,7 +19,7 @@ def test_running_time(tmp_path):
     pixels = rng.integers(0, 256, (30, 36), np.uint8)
     dataset = datasets.Dataset("a", "", "", "gray", (("a", pixels),))
     (test,) = evaluate.create_test_images(dataset, running_time.SCALE, "y")
-    seconds, rate = running_time.measure({"9-1-5": network}, [test, test], rounds=2)
+    seconds, rate = running_time.measure({"9-1-5": network}, [test] * 3, "smoke")
     assert list(seconds) == ["9-1-5", "bicubic"]
     assert min(*seconds.values(), rate) > 0
 

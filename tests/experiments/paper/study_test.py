@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import threading
 import time
 
@@ -22,6 +23,8 @@ from experiments.paper import (
     tables_2_3_4,
     training_sets,
 )
+from srcnn_jax import train
+from srcnn_jax.workdir import read_json
 
 STUDIES = (
     curves,
@@ -60,24 +63,10 @@ def data_are_not_looked_for(monkeypatch):
     ("recipe", "budget"), [("default", "smoke"), ("paper", "smoke"), ("paper", "short")]
 )
 def test_every_experiment_is_a_config_that_can_be_trained(module, recipe, budget, tmp_path):
-    from configs import default
-    from srcnn_jax import train
-
     starts = [run.start for run in module.EXPERIMENTS.values() if run.start]
     for run in [*module.EXPERIMENTS.values(), *starts]:
         training = study.training(run, 0, arguments(tmp_path, recipe=recipe, budget=budget))
-        config = default.get_config(training.config.partition(":")[2])
-        for argument in training.command()[6:]:
-            if argument.startswith("--weights="):
-                continue
-            field, _, text = argument.removeprefix("--config.").partition("=")
-            parent, _, leaf = field.rpartition(".")
-            node = config[parent] if parent else config
-            assert leaf in node
-            kind = type(node[leaf])
-            number = type(node[leaf][0]) if kind is tuple and node[leaf] else int
-            node[leaf] = tuple(map(number, text.split(","))) if kind is tuple else kind(text)
-        train.check_config(config)
+        train.check_config(runner.read_config(training))
 
 
 def test_a_name_belongs_to_one_experiment():
@@ -102,13 +91,13 @@ def test_compare_and_write(tmp_path, capsys):
     pair = [finished(tmp_path / str(i), 32.5 + 0.1 * i) for i in range(2)]
     frame = study.compare({"9-1-5": pair, "9-9-9": pair[:1]}, {"9-1-5": 32.52})
     study.write(frame, "n1_n2", "Title", arguments(tmp_path, seeds=2))
-    text = (tmp_path / "n1_n2_default_smoke.md").read_text()
+    text = (tmp_path / "n1_n2_default_short.md").read_text()
     assert text == capsys.readouterr().out.removesuffix("\n")
     assert "| 32.55 ± 0.07 | +0.03" in " ".join(text.split())
     assert "| 32.50 | –" in " ".join(text.split())
-    assert "--budget=smoke --seeds=2" in text
-    assert (tmp_path / "n1_n2_default_smoke.csv").read_text().startswith("network,weights")
-    assert "\\begin{tabular}" in (tmp_path / "n1_n2_default_smoke.tex").read_text()
+    assert "--budget=short --seeds=2" in text
+    assert (tmp_path / "n1_n2_default_short.csv").read_text().startswith("network,weights")
+    assert "\\begin{tabular}" in (tmp_path / "n1_n2_default_short.tex").read_text()
 
 
 def test_a_smoke_run_has_one_seed_and_small_test_sets_and_its_table_says_so(
@@ -140,15 +129,59 @@ def test_what_training_took(tmp_path):
     assert study.describe_cost({"a": [longer], "b": [shorter]}) == expected
 
 
-def test_a_run_that_fails_ends_the_study_with_one_line(tmp_path):
+@pytest.mark.parametrize("budget", ["smoke", "short"])  # in this process, and in its own
+def test_a_run_that_fails_ends_the_study_with_one_line(budget, tmp_path):
     bad = study.Experiment("bad", fields={"model.kernel_sizes": "9,2,5"})
     with pytest.raises(SystemExit, match=r"bad: kernel sizes must be odd"):
-        study.train_runs({"bad": bad}, arguments(tmp_path))
+        study.train_runs({"bad": bad}, arguments(tmp_path, budget=budget))
+
+
+def test_a_smoke_run_trains_in_this_process_also_what_starts_from_another(tmp_path, monkeypatch):
+    monkeypatch.delattr(runner, "start")
+    fields = {"data.train": "sample", "eval.metrics": "psnr", "model.kernel_sizes": (1, 1)}
+    fields["model.features"] = (1,)
+    first = study.Experiment("first", fields=fields)
+    args = arguments(tmp_path, budget="smoke", set=["eval.datasets=sample"])
+    second = study.variant(first, "second", {"train.loss_channels": (0,)}, start=first)
+    (result,) = study.train_runs({"second": second}, args)["second"]
+    assert result.patches == 2 * 4 * 8
+    assert read_json(result.folder / "config.json")["train"]["loss_channels"] == [0]
+    before = read_json(tmp_path / "default_smoke" / "first_0" / "run.json")
+    after = read_json(result.folder / "run.json")
+    assert before["start"] != after["start"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train.stepz=3", r"no field 'train.stepz': did you mean train.steps\?"),
+        ("train.steps=many", r"train.steps.*many"),
+    ],
+)
+def test_a_wrong_field_of_a_smoke_run_is_one_line(text, words, tmp_path):
+    with pytest.raises(SystemExit, match=words) as caught:
+        study.train_runs({"a": study.network()}, arguments(tmp_path, budget="smoke", set=[text]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, None)])
+def test_a_signal_ends_a_smoke_run(signum, code, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise train.Interrupted(signum, 2)
+
+    monkeypatch.setattr(train, "train_and_evaluate", stop)
+    with pytest.raises(SystemExit) as caught:
+        study.train_runs({"a": study.network()}, arguments(tmp_path, budget="smoke"))
+    if code:
+        assert caught.value.code == code
+        assert "the same command goes on from there" in capsys.readouterr().err
+    else:
+        assert caught.value.code == "x3_9-1-5_64-32: stopped by SIGTERM"
 
 
 def test_a_damaged_workdir_ends_the_study_with_one_line(tmp_path, monkeypatch):
     run = study.network()
-    folder = tmp_path / "default_smoke" / f"{run.name}_0"
+    folder = tmp_path / "default_short" / f"{run.name}_0"
     finished(folder, 32.5)
     (folder / "eval.json").write_text("{")
     monkeypatch.setattr(runner, "start", lambda *_, **__: Ended())
@@ -183,7 +216,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, monkeypatch):
     (result,) = study.train_runs({"second": second}, arguments(tmp_path))["second"]
     assert "--config.train.loss_channels=0" in commands[0]
     assert "--config.train.loss_channels=0" not in commands[1]
-    assert f"--weights={tmp_path}/default_smoke/{second.start.name}_0" in commands[1]
+    assert f"--weights={tmp_path}/default_short/{second.start.name}_0" in commands[1]
     assert (result.seconds, result.patches) == (8.0, 5120)
 
 
@@ -249,7 +282,7 @@ def test_progress_is_told_at_once_and_repeated(tmp_path, monkeypatch, capsys):
 
 def test_a_run_that_another_study_trains_is_waited_for(tmp_path, monkeypatch):
     run = study.network()
-    folder = tmp_path / "default_smoke" / f"{run.name}_0"
+    folder = tmp_path / "default_short" / f"{run.name}_0"
     held = runner.try_lock(folder)
     assert runner.try_lock(folder) is None
     waits = []
@@ -276,4 +309,4 @@ def test_the_folder_of_the_data_sets_goes_to_every_training(tmp_path):
     run = study.variant(study.network(), "second", start=study.network())
     training = study.training(run, 0, arguments(tmp_path, data_dir="somewhere"))
     assert "--data_dir=somewhere" in training.command()
-    assert training.weights == tmp_path / "default_smoke" / f"{study.network().name}_0"
+    assert training.weights == tmp_path / "default_short" / f"{study.network().name}_0"
