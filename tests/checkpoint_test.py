@@ -74,8 +74,8 @@ def largest(folder: pathlib.Path, pattern: str) -> pathlib.Path:
     return max(folder.glob(pattern), key=lambda path: path.stat().st_size)
 
 
-DATA = "default/ocdbt.process_0/d/*"
-FLIPPABLE = (DATA, "default/_METADATA", "_CHECKPOINT_METADATA")
+DATA, DESCRIPTION = "default/*/[0-9]*", "default/*/.zarray"  # of an array
+FLIPPABLE = (DATA, DESCRIPTION, "default/_METADATA", "_CHECKPOINT_METADATA")
 
 
 def flip(path: pathlib.Path, at: float) -> None:
@@ -98,8 +98,8 @@ DAMAGE: dict[str, Callable[[pathlib.Path], object]] = {
     "step metadata emptied": lambda folder: os.truncate(folder / "_CHECKPOINT_METADATA", 0),
     "step metadata deleted": lambda folder: (folder / "_CHECKPOINT_METADATA").unlink(),
     "step metadata is a list": lambda f: (f / "_CHECKPOINT_METADATA").write_text("[1]"),
-    "manifest cut": lambda folder: os.truncate(folder / "default/manifest.ocdbt", 20),
-    "manifest deleted": lambda folder: (folder / "default/manifest.ocdbt").unlink(),
+    "description cut": lambda folder: os.truncate(largest(folder, DESCRIPTION), 20),
+    "description deleted": lambda folder: largest(folder, DESCRIPTION).unlink(),
     "default lost": lambda folder: shutil.rmtree(folder / "default"),
     "nothing but the folder": empty_folder,
     **{
@@ -177,13 +177,18 @@ def test_the_step_of_one_that_was_set_aside_can_be_saved(saved):
     ]
 
 
-def test_checkpoints_of_earlier_versions_have_no_checksum(tmp_path):
+def test_checkpoints_of_earlier_versions_have_another_format_and_no_checksum(tmp_path):
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(1, args=ocp.args.StandardSave(state(1)))
         manager.wait_until_finished()
+    assert (tmp_path / "1/default/manifest.ocdbt").exists()
     found = checkpoint.restore(tmp_path, FRESH, accept)
     check_state(found, 1)
     assert (found.notes, found.has_checksum) == ({}, False)
+    with checkpoint.open_manager(tmp_path, keep=2) as manager:
+        checkpoint.save(manager, 2, state(2), {})
+        assert manager.all_steps() == [1, 2]
+    check_state(checkpoint.restore(tmp_path, FRESH, accept), 2)
 
 
 def test_a_full_disk_is_seen_before_it_is_written_to(tmp_path, monkeypatch):
