@@ -48,7 +48,10 @@ def open_manager(folder: str | pathlib.Path, keep: int) -> Manager:
     # each array that loses some memory (to_json in 0.1.86).
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
     path = pathlib.Path(folder).absolute()
-    return ocp.CheckpointManager(path, options=options, item_handlers=handler)
+    manager = ocp.CheckpointManager(path, options=options, item_handlers=handler)
+    for step in sorted(manager.all_steps())[:-keep]:  # of a process killed after it saved another
+        manager.delete(step)
+    return manager
 
 
 def save(manager: Manager, step: int, state: Any, notes: Mapping[str, Any]) -> None:

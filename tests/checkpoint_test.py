@@ -62,6 +62,14 @@ def test_what_a_kill_left_is_ignored(saved):
         assert manager.latest_step() == checkpoint.latest_step(saved) == 2
 
 
+def test_one_too_many_is_deleted(saved):
+    """As if a kill had come between the save of 3 and the end of 1."""
+    shutil.copytree(saved / "2", saved / "3")
+    with checkpoint.open_manager(saved, keep=2) as manager:
+        assert manager.all_steps() == [2, 3]
+    assert sorted(path.name for path in saved.iterdir()) == ["2", "3"]
+
+
 def test_a_step_is_not_saved_twice(saved):
     with (
         checkpoint.open_manager(saved, keep=2) as manager,

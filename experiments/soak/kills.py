@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import pathlib
 import random
+import re
 import shutil
 import signal
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from experiments.soak import trainings
 PHASES = ("start", "steps", "evaluation", "checkpoint", "end")
 SIGNALS = (signal.SIGKILL,) * 4 + (signal.SIGTERM, signal.SIGINT)
 MAX_KILLS = 4  # of one training
+CHECKPOINT = re.compile(r"checkpoints/\d+")  # a whole one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,8 @@ def pause(kill: Kill, moments: Mapping[int | None, float]) -> float:
 
 
 def expected_codes(signum: int) -> set[int]:
-    """Exit codes after a signal: ended by it, saved first, or finished all the same."""
-    return {-signum} if signum == signal.SIGKILL else {-signum, 128 + signum, 0}
+    """Exit codes after a signal: ended by it, saved first, or finished just before it."""
+    return {-signum, 0} if signum == signal.SIGKILL else {-signum, 128 + signum, 0}
 
 
 def train_fields() -> dict[str, int]:
@@ -129,8 +131,12 @@ def judge(folder: pathlib.Path, ended: trainings.Ended, whole: trainings.Undistu
     if ended.code:
         return [f"it does not resume, exit code {ended.code}: {ended.err[-300:]}"]
     unequal = trainings.differences(trainings.result_of(folder), whole.result)
-    left = sorted(trainings.files_of(folder) - whole.files)
+    files = trainings.files_of(folder)
+    # SIGTERM and SIGINT save a checkpoint after any step, so their steps may be others.
+    saved, expected = (set(filter(CHECKPOINT.fullmatch, each)) for each in (files, whole.files))
+    left = sorted(files - whole.files - saved)
     return [
+        *([f"there are {len(saved)} checkpoints"] if len(saved) > len(expected) else []),
         *(f"{name} differs" for name in unequal),
         *(f"{name} is left over" for name in left),
         *(f"a line of stderr is {line!r}" for line in ended.tracebacks),

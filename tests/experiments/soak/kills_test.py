@@ -40,7 +40,7 @@ def test_a_kill_falls_before_the_next_line():
 
 
 def test_exit_codes_of_signals():
-    assert kills.expected_codes(signal.SIGKILL) == {-9}
+    assert kills.expected_codes(signal.SIGKILL) == {-9, 0}
     assert kills.expected_codes(signal.SIGTERM) == {-15, 143, 0}
 
 
@@ -49,12 +49,15 @@ def test_what_differs_or_is_left_over_is_a_fault(tmp_path):
         (tmp_path / name).write_bytes(content)
     ended = trainings.Ended(0, "", "", {})
     training = trainings.create(tmp_path, tmp_path)
-    whole = trainings.Undisturbed(training, ended, RESULT, set(RESULT))
+    whole = trainings.Undisturbed(training, ended, RESULT, {*RESULT, "checkpoints/16"})
+    (tmp_path / "checkpoints/14").mkdir(parents=True)  # of a SIGTERM
     assert kills.judge(tmp_path, ended, whole) == []
     (tmp_path / "eval.json").write_bytes(b"other")
     (tmp_path / "config.json.partial7").touch()
-    (tmp_path / "checkpoints/8.orbax-checkpoint-tmp").mkdir(parents=True)
+    (tmp_path / "checkpoints/8.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "checkpoints/16").mkdir()
     assert kills.judge(tmp_path, ended, whole) == [
+        "there are 2 checkpoints",
         "eval.json differs",
         "checkpoints/8.orbax-checkpoint-tmp is left over",
         "config.json.partial7 is left over",
