@@ -46,12 +46,12 @@ class EventWriter:
         with self._writer.as_default():
             for name, value in values.items():
                 if np.isfinite(value):
-                    self._tf.summary.scalar(name, value, step)
+                    self._tf.summary.scalar(name, np.asarray(value, np.float32), _array(step))
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Adds a uint8 picture (H, W)."""
         with self._writer.as_default():
-            self._tf.summary.image(name, pixels[None, :, :, None], step)
+            self._tf.summary.image(name, pixels[None, :, :, None], _array(step))
 
     def hyperparameters(self, config: Mapping[str, Any], scores: Sequence[str], name: str) -> None:
         """Adds the row of a run to the table of runs.
@@ -81,6 +81,11 @@ class EventWriter:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _array(step: int) -> np.ndarray:
+    """TensorFlow keeps each number of Python's that it sees, 2 kB with what belongs to it."""
+    return np.asarray(step, np.int64)
 
 
 def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What TensorBoard shows of a run, read as TensorBoard reads it."""
 
+import os
+import pathlib
 import sys
 
 import numpy as np
@@ -44,6 +46,28 @@ def test_a_run_and_its_resumption(tiny_config, tmp_path, photographs, monkeypatc
     assert values["model.kernel_sizes"].string_value == "(5, 1, 3)"
     assert values["optimizer.learning_rate"].number_value == 0.001
     assert "eval.datasets" not in values
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="it is Linux's")
+def test_points_and_pictures_take_no_memory_for_good(tmp_path):
+    def resident():
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGESIZE"
+        )
+
+    writer, pixels = events.EventWriter(tmp_path, 0), np.zeros((9, 9), np.uint8)
+
+    def write(steps):
+        for step in steps:
+            writer.scalars(step, {"psnr": 30 + step * 1e-3})
+            writer.picture(step, "filters", pixels)
+        writer.flush()
+
+    write(range(500))
+    before = resident()
+    write(range(500, 2500))
+    writer.close()
+    assert resident() - before < 2e6  # 4e6 with numbers of Python
 
 
 def test_side_by_side_is_the_middle():
