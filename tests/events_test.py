@@ -63,11 +63,11 @@ def test_points_and_pictures_take_no_memory_for_good(tmp_path):
             writer.picture(step, "filters", pixels)
         writer.flush()
 
-    write(range(500))
+    write(range(300))
     before = resident()
-    write(range(500, 2500))
+    write(range(300, 1300))
     writer.close()
-    assert resident() - before < 2e6  # 4e6 with numbers of Python
+    assert resident() - before < 1e6  # 2e6 with numbers of Python
 
 
 def test_side_by_side_is_the_middle():
