@@ -184,10 +184,9 @@ def read_config(training: Training) -> ml_collections.ConfigDict:
       ValueError, FileNotFoundError: if main would not take it; in one line.
     """
     name, config = load_config(training.config)
-    known = config_fields.flatten(config)
     for field in training.fields:
-        if field not in known and not any(each.startswith(f"{field}.") for each in known):
-            raise ValueError(config_fields.explain_unknown(field, known))
+        if not config_fields.has(config, field):
+            raise ValueError(config_fields.explain_unknown(field, config_fields.flatten(config)))
     arguments = dataclasses.replace(training, config=name).config_arguments()
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(

@@ -71,9 +71,10 @@ def save(manager: Manager, step: int, state: Any, notes: Mapping[str, Any]) -> N
     folder = manager.directory
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-    content = {"sha256": checksum(state, notes), "notes": dict(notes)}
     # For arrays of JAX, Orbax reads tensorstore's counters, which lose 6 kB of memory (0.1.86).
-    args = ocp.args.PyTreeSave(jax.tree.map(np.asarray, state))
+    state = jax.tree.map(np.asarray, state)
+    content = {"sha256": checksum(state, notes), "notes": dict(notes)}
+    args = ocp.args.PyTreeSave(state)
     try:
         saved = _call(lambda: manager.save(step, args=args, custom_metadata=content))
     except ValueError as error:

@@ -53,6 +53,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def has(config: Any, field: str) -> bool:
+    """Whether a config has a field, or a group of fields, with this dotted name."""
+    for name in field.split("."):
+        if not hasattr(config, "keys") or name not in config.keys():  # noqa: SIM118 (a ConfigDict)
+            return False
+        config = config[name]
+    return True
+
+
 def explain_unknown(field: str, known: Iterable[str]) -> str:
     """Returns one line about a field that a config does not have, with the fix.
 

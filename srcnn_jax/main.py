@@ -120,7 +120,7 @@ def _explain(argv: list[str], error: Exception) -> str:
     if isinstance(error, (AttributeError, KeyError)):  # of a field that the config does not have
         config: Any = FLAGS["config"].parser.parse(said)
         for field in [word.removeprefix("config.") for word in words if word.startswith("config.")]:
-            if not _has(config, field):
+            if not config_fields.has(config, field):
                 return config_fields.explain_unknown(field, config_fields.flatten(config))
     if isinstance(error, flags.UnrecognizedFlagError):
         return f"{message}; --help lists the flags"
@@ -131,15 +131,6 @@ def _explain(argv: list[str], error: Exception) -> str:
     if not isinstance(error, (flags.Error, ValueError, TypeError, OSError)):
         return f"the config {path!r} cannot be read: {type(error).__name__}: {message}"
     return message
-
-
-def _has(config: Any, field: str) -> bool:
-    """Whether a config has a field, or a group of fields, with this dotted name."""
-    for name in field.split("."):
-        if not hasattr(config, "keys") or name not in config.keys():  # noqa: SIM118 (a ConfigDict)
-            return False
-        config = config[name]
-    return True
 
 
 def main(argv: list[str]) -> None:
