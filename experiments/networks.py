@@ -4,7 +4,7 @@
     python -m experiments.networks WORKDIR --minutes=12       (on a GPU)
     python -m experiments.networks WORKDIR --ship
 
-The networks are those of configs/networks.py: 915, 955 and photo at x2, x3 and x4. Each has a
+The networks are those of configs/networks.py: 915, 955, deep and photo at x2, x3 and x4. Each has a
 folder in WORKDIR. A stopped command goes on where it was. With --minutes the time of a step is
 measured first, and all networks get as many steps as fit. --ship copies what is finished into
 srcnn_jax/pretrained, with its cards.

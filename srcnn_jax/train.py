@@ -107,6 +107,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if config.data.stride < 1:
         raise ValueError(f"data.stride must be positive, not {config.data.stride}")
     train_step.loss_channels(config)
+    if not 0 <= train.cauchy_scale < math.inf:
+        raise ValueError(f"train.cauchy_scale is 0 or above, not {train.cauchy_scale}")
     if train.keep_weights not in ("last", "best"):
         raise ValueError(f"train.keep_weights is 'last' or 'best', not {train.keep_weights!r}")
     devices = parallel.choose_devices(train.batch_size, train.devices)

@@ -28,14 +28,19 @@ def loss_fn(
     apply_fn: Callable,
     batch: Batch,
     channels: Sequence[int] = (),
+    cauchy_scale: float = 0.0,
 ) -> jax.Array:
     """Mean squared error over all values of the labels, or over those of some channels.
+
+    With a Cauchy scale c it is the mean over patches of c^2 log(1 + e / c^2), where e is the mean
+    squared error of a patch. That is e if e is small, and goes with the patch's PSNR if e is large.
 
     Args:
       params: the weights.
       apply_fn: `models.SRCNN.apply`.
       batch: as `train_step`.
       channels: the channels in the loss; () means all.
+      cauchy_scale: c, on the scale 0..1; 0 for the mean squared error.
 
     Returns:
       float32 scalar, for values on the scale 0..1.
@@ -47,7 +52,11 @@ def loss_fn(
     if predictions.shape != batch["label"].shape:
         raise ValueError(f"labels are {batch['label'].shape}, predictions {predictions.shape}")
     errors = optax.losses.squared_error(predictions, batch["label"])
-    return (errors[..., tuple(channels)] if channels else errors).mean()
+    errors = errors[..., tuple(channels)] if channels else errors
+    if not cauchy_scale:
+        return errors.mean()
+    of_patches = errors.mean(axis=(1, 2, 3))
+    return (cauchy_scale**2 * jnp.log1p(of_patches / cauchy_scale**2)).mean()
 
 
 def train_step(
@@ -56,6 +65,7 @@ def train_step(
     *,
     microbatches: int = 1,
     channels: Sequence[int] = (),
+    cauchy_scale: float = 0.0,
     axis_name: str | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """One update of the weights.
@@ -68,7 +78,7 @@ def train_step(
         the mean over the parts. They are computed one after the other, so that activations stay in
         the cache of a CPU core. Any number of devices gives the same bits if the parts of all
         devices are the same and their number is a power of two (`parallel.mean`).
-      channels: the channels in the loss; () means all.
+      channels, cauchy_scale: as `loss_fn`.
       axis_name: the mapped axis of `pmap` over which gradients are averaged, if any.
 
     Returns:
@@ -76,11 +86,11 @@ def train_step(
     """
     parts = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
     loss_and_grad = jax.value_and_grad(loss_fn)
-    _, of_parts = jax.lax.scan(
-        lambda _, part: (None, loss_and_grad(state.params, state.apply_fn, part, channels)),
-        None,
-        parts,
-    )
+
+    def of_part(part):
+        return loss_and_grad(state.params, state.apply_fn, part, channels, cauchy_scale)
+
+    _, of_parts = jax.lax.scan(lambda _, part: (None, of_part(part)), None, parts)
     loss, grads = parallel.mean(of_parts, axis_name)
     return state.apply_gradients(grads=grads), loss
 
@@ -252,6 +262,7 @@ def create_steps(
         extract=extract,
         microbatches=microbatch_count(config, config.train.batch_size // len(devices)),
         channels=tuple(config.train.loss_channels),
+        cauchy_scale=config.train.cauchy_scale,
         axis_name=parallel.AXIS,
     )
     run = parallel.pmap_steps(step, devices)

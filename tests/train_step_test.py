@@ -1,5 +1,7 @@
 """The step by hand: loss, momentum, microbatches, matrix products, devices."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,29 @@ def test_loss_of_some_channels(tiny_config):
             train.check_config(tiny_config)
 
 
+def test_cauchy_loss_of_each_patch(tiny_config):
+    sizes = np.reshape([0.001, 0.02, 0.05, 0.5], (4, 1, 1, 1))
+    errors = np.float32(sizes * np.random.default_rng(0).normal(size=(4, 6, 6, 1)))
+    batch = {"input": errors, "label": np.zeros_like(errors)}
+
+    def loss(scale, factor=1.0):
+        def multiply(params, x, inside):
+            return params["params"] * x
+
+        return train_step.loss_fn(factor, multiply, batch, (), scale)
+
+    mses = np.mean(errors.astype(np.float64) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose(loss(0.03), np.mean(9e-4 * np.log(1 + mses / 9e-4)), rtol=1e-5)
+    # Far above the errors it is their mean square.
+    np.testing.assert_allclose(loss(1e3), mses.mean(), rtol=1e-4)
+    # Far below, each patch counts by its PSNR: the derivative by log(factor) is the same for all.
+    np.testing.assert_allclose(jax.grad(lambda f: loss(1e-5, f))(1.0), 2 * 1e-10, rtol=1e-3)
+    for bad in (-0.1, float("nan"), float("inf")):
+        tiny_config.train.cauchy_scale = bad
+        with pytest.raises(ValueError, match=f"train.cauchy_scale is 0 or above, not {bad}"):
+            train.check_config(tiny_config)
+
+
 def test_step_is_sgd_with_momentum_by_hand(tiny_config):
     tiny_config.optimizer.update(
         precondition=False, learning_rate=0.1, schedule="constant", warmup_steps=0
@@ -64,18 +89,20 @@ def test_step_is_sgd_with_momentum_by_hand(tiny_config):
     assert int(state.step) == 3
 
 
-def test_microbatches_and_many_steps_change_nothing(tiny_config):
+@pytest.mark.parametrize("cauchy_scale", [0.0, 0.03])
+def test_microbatches_and_many_steps_change_nothing(tiny_config, cauchy_scale):
     tiny_config.optimizer.precondition = False  # it magnifies rounding in its first steps
     tiny_config.optimizer.learning_rate = 0.1
     rng = np.random.default_rng(0)
     batches = [make_batch(rng, tiny_config) for _ in range(3)]
     one = train_step.create_train_state(tiny_config)
-    step = jax.jit(train_step.train_step)
+    step = jax.jit(functools.partial(train_step.train_step, cauchy_scale=cauchy_scale))
     losses = []
     for batch in batches:
         one, loss = step(one, batch)
         losses.append(loss)
-    many, many_losses = jax.jit(lambda s, b: train_step.train_steps(s, b, microbatches=4))(
+    steps = functools.partial(train_step.train_steps, microbatches=4, cauchy_scale=cauchy_scale)
+    many, many_losses = jax.jit(steps)(
         train_step.create_train_state(tiny_config), jax.tree.map(lambda *x: jnp.stack(x), *batches)
     )
     np.testing.assert_allclose(many_losses, losses, rtol=1e-5)

@@ -1,12 +1,15 @@
 """Damaged workdirs, and the same command again: the same result, or one line that says why not."""
 
 import collections
+import concurrent.futures
+import dataclasses
 import pathlib
 import random
 import shutil
 import signal
 
 from experiments.soak import damage, trainings
+from srcnn_jax import runtime
 
 STOPPED_AT = 43  # step of the interrupted training, between two checkpoints
 OUTCOMES = ("equal, and a line said so", "equal", "refused in one line")
@@ -50,16 +53,35 @@ def judge(ended: trainings.Ended, unequal: list[str]) -> tuple[str, str]:
     return "", f"exit code {ended.code} with {len(said)} lines on stderr: {ended.err[-300:]!r}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A copy of a workdir that was damaged, and how the same command ended in it.
+
+    Attributes:
+      folder: the copy.
+      what: the workdir's state, the file, and how it was damaged.
+      outcome, fault: as `judge` returns.
+    """
+
+    folder: pathlib.Path
+    what: str
+    outcome: str
+    fault: str
+
+
 def soak(workdir: pathlib.Path, count: int, seed: int) -> list[str]:
-    """Damages `count` copies of an interrupted and of a finished workdir; returns the faults."""
+    """Damages `count` copies of an interrupted and of a finished workdir; returns the faults.
+
+    As many trainings run at once as there are cores, because most of their time is their start,
+    which takes one core.
+    """
     whole, environment = trainings.run_undisturbed(workdir), trainings.environment(workdir)
     stopped = trainings.create(workdir / "stopped", workdir / "photographs")
     ended = trainings.run(stopped, environment, signal.SIGKILL, STOPPED_AT)
     if not ended.struck:
         raise RuntimeError("the training that is to be damaged could not be interrupted")
-    faults: list[str] = []
-    outcomes: collections.Counter[str] = collections.Counter()
-    for index in range(count):
+
+    def try_one(index: int) -> Case:
         rng = random.Random(f"{seed} {index}")
         state, base = rng.choice([("stopped", stopped), ("finished", whole.training)])
         training = trainings.create(workdir / f"damaged{index}", workdir / "photographs")
@@ -68,13 +90,19 @@ def soak(workdir: pathlib.Path, count: int, seed: int) -> list[str]:
         what = f"{state}, {path.relative_to(training.folder)} {harm(path, rng)}"
         ended = trainings.run(training, environment)
         unequal = trainings.differences(trainings.result_of(training.folder), whole.result)
-        outcome, fault = judge(ended, unequal)
-        outcomes[outcome] += 1
-        print(f"{index + 1}/{count}  {what}: {outcome or f'FAULT: {fault}'}", flush=True)
-        if fault:
-            faults.append(f"{training.folder.name}: {what}: {fault}")
-        else:
-            shutil.rmtree(training.folder)
+        return Case(training.folder, what, *judge(ended, unequal))
+
+    faults: list[str] = []
+    outcomes: collections.Counter[str] = collections.Counter()
+    with concurrent.futures.ThreadPoolExecutor(runtime.available_cores()) as pool:
+        for number, case in enumerate(pool.map(try_one, range(count)), 1):
+            outcomes[case.outcome] += 1
+            said = case.outcome or f"FAULT: {case.fault}"
+            print(f"{number}/{count}  {case.what}: {said}", flush=True)
+            if case.fault:
+                faults.append(f"{case.folder.name}: {case.what}: {case.fault}")
+            else:
+                shutil.rmtree(case.folder)
     counts = ", ".join(f"{outcomes[name]} {name}" for name in OUTCOMES)
     print(f"flips: {count} workdirs damaged: {counts}, {len(faults)} faults")
     return faults

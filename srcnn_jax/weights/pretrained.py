@@ -123,14 +123,16 @@ def format_list() -> str:
 
     The PSNR is that on small images as those of the training.
     """
+    cards = read_cards()
+    width = max(len(card.architecture) for card in cards)
     lines = [
-        f"{'network':9} {'scale':5} {'architecture':14} {'weights':>8} {'Set5':>7} {'Set14':>7}"
+        f"{'network':9} scale {'architecture':{width}} {'weights':>8} {'Set5':>7} {'Set14':>7}"
         "  small images"
     ]
-    for card in read_cards():
+    for card in cards:
         set14 = card.results["set14"]["psnr"]
         lines.append(
-            f"{card.network:9} x{card.scale:<4} {card.architecture:14} {card.weights:8,} "
+            f"{card.network:9} x{card.scale:<4} {card.architecture:{width}} {card.weights:8,} "
             f"{card.psnr:7.2f} {set14:7.2f}  {card.small_images}"
         )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import pytest
 
 from configs import networks as config_file
 from experiments import networks, runner
+from srcnn_jax.architecture import create_architecture
 from srcnn_jax.weights import pretrained
 
 
@@ -18,8 +19,11 @@ def test_config_words():
     photo = config_file.get_config("photo,x2")
     assert (photo.model.kernel_sizes, photo.name) == ((9, 1, 5), "network_photo_x2")
     assert (photo.data.degradation.jpeg, photo.data.degraded_copies) == ((50, 95), 8)
+    deep = create_architecture(config_file.get_config("deep,x4"))
+    limit = create_architecture(config).weight_count
+    assert 0.95 * limit < deep.weight_count <= limit == 57_184
     for words in ("", "x3", "955", "955,x5", "955,x3,valid", "915,955"):
-        with pytest.raises(ValueError, match="come a network, 915, 955, photo, and a scale"):
+        with pytest.raises(ValueError, match="come a network, 915, 955, deep, photo, and a scale"):
             config_file.get_config(words)
 
 

@@ -113,6 +113,7 @@ def create_steps(
             extract=extract,
             microbatches=microbatch_count(config, config.train.batch_size),
             channels=tuple(config.train.loss_channels),
+            cauchy_scale=config.train.cauchy_scale,
         )
         return to_arrays(new), losses
 
