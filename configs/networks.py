@@ -14,7 +14,7 @@ import runpy
 
 import ml_collections
 
-STEPS = {"915": 60_000, "955": 20_000, "deep": 9_000, "photo": 24_000}
+STEPS = {"915": 60_000, "955": 20_000, "deep": 8_000, "photo": 24_000}
 DEEP_KERNEL_SIZES = (5, 3, 3, 3, 3, 3, 3, 5)
 DEEP_FEATURES = (32,) * 7  # 56,896 weights; 955 has 57,184
 PHOTO_QUALITIES = (50, 95)  # of the JPEGs
