@@ -70,6 +70,10 @@ def train(
     for name in names:
         fields = planned[name]["fields"]
         training = _training(workdir, name, fields, data_dir)
+        if start := networks.begins_from(*name.split(",")):
+            training = dataclasses.replace(training, weights=_folder(workdir, start))
+            if not (training.weights / "eval.json").exists():
+                raise ValueError(f"{name} begins from {start}: train that first")
         print(f"{name}: {fields['train.steps']:,} steps, {training.folder}", flush=True)
         runner.run(training, log=workdir / f"{training.folder.name}.log")
         result = read_json(training.folder / "eval.json")
@@ -93,7 +97,7 @@ def plan(
         return found
     fields: dict[str, dict[str, Any]]
     if minutes is None:
-        fields = {name: {"train.steps": networks.STEPS[name.split(",")[0]]} for name in missing}
+        fields = {name: {"train.steps": networks.count_steps(*name.split(","))} for name in missing}
     else:
         seconds = {name: _time_step(workdir, name, data_dir) for name in missing}
         steps = (60 * minutes - STARTUP * len(missing)) / sum(seconds.values())
@@ -175,8 +179,11 @@ def create_card(name: str, folder: pathlib.Path, commit: str) -> pretrained.Card
     config, notes = read_json(folder / "config.json"), read_json(folder / "run.json")
     result = study.read_result(folder)
     arch, steps = create_architecture(config), config["train"]["steps"]
-    network = name.split(",")[0]
-    changed = "" if steps == networks.STEPS[network] else f" --config.train.steps={steps}"
+    network, scale = name.split(",")
+    start = networks.begins_from(network, scale)
+    changed = f" --weights=runs/network_{start.replace(',', '_')}" if start else ""
+    if steps != networks.count_steps(network, scale):
+        changed += f" --config.train.steps={steps}"
     return pretrained.Card(
         network=network,
         scale=config["scale"],
@@ -184,7 +191,7 @@ def create_card(name: str, folder: pathlib.Path, commit: str) -> pretrained.Card
         weights=arch.weight_count,
         trained_on="T91, with copies of "
         + ", ".join(f"{factor:g}" for factor in config["data"]["downscale_factors"]),
-        recipe=f"configs/networks.py:{name}, {steps:,} steps",
+        recipe=f"configs/networks.py:{name}, {steps:,} steps" + (f" from {start}" if start else ""),
         command=f"python -m srcnn_jax.main --config=configs/networks.py:{name}{changed}",
         seconds=round(result.seconds),
         device=_device(notes["devices"]),

@@ -16,6 +16,8 @@ def test_config_words():
     assert config.model.kernel_sizes == (9, 5, 5)
     assert (config.scale, config.name) == (3, "network_955_x3")
     assert config.train.steps == config_file.STEPS["955"]
+    assert config_file.get_config("deep,x3").train.steps == config_file.STEPS["deep"]
+    assert config_file.get_config("deep,x4").train.steps == config_file.STEPS_FROM_X3
     photo = config_file.get_config("photo,x2")
     assert (photo.model.kernel_sizes, photo.name) == ((9, 1, 5), "network_photo_x2")
     assert (photo.data.degradation.jpeg, photo.data.degraded_copies) == ((50, 95), 8)
@@ -47,12 +49,28 @@ def test_the_plan_is_kept(tmp_path, monkeypatch):
         networks.plan(tmp_path / "other", ["915,x2"], 0.01, "")
 
 
+def test_deep_networks_begin_from_that_for_x3(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="error: deep,x2 begins from deep,x3: train that first"):
+        networks.main([str(tmp_path), "--only=deep,x2"])
+    started = []
+
+    def run(training, log):
+        started.append(training)
+        training.folder.mkdir()
+        (training.folder / "eval.json").write_text("{}")
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(networks.paper, "format_table", str)
+    networks.main([str(tmp_path), "--only=deep,x3", "--only=deep,x2", "--only=955,x2"])
+    assert [training.weights for training in started] == [None, tmp_path / "deep_x3", None]
+
+
 def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
     package = tmp_path / "pretrained"
     shutil.copytree(pretrained.FOLDER, package)
     monkeypatch.setattr(pretrained, "FOLDER", package)
     before = {(card.network, card.scale): card for card in pretrained.read_cards()}
-    networks.plan(tmp_path, ["915,x3", "955,x4", "photo,x2"], None, "")
+    networks.plan(tmp_path, ["915,x3", "955,x4", "photo,x2", "deep,x2"], None, "")
     with pytest.raises(SystemExit, match=r"error: .* has no finished network: train one first"):
         networks.main([str(tmp_path), "--ship"])
     folder = tmp_path / "915_x3"
@@ -77,12 +95,17 @@ def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
     content = files["config"] | {"scale": 2}
     content["data"] = {**content["data"], "degradation": {"jpeg": [50, 95]}}
     (tmp_path / "photo_x2" / "config.json").write_text(json.dumps(content))
+    shutil.copytree(folder, tmp_path / "deep_x2")
+    (tmp_path / "deep_x2" / "config.json").write_text(json.dumps(files["config"] | {"scale": 2}))
     networks.main([str(tmp_path), "--ship"])
     cards = {(card.network, card.scale): card for card in pretrained.read_cards()}
-    assert cards.keys() == {*before, ("photo", 2)}
+    assert cards.keys() == {*before, ("photo", 2), ("deep", 2)}
+    deep = cards["deep", 2]
+    assert deep.recipe == "configs/networks.py:deep,x2, 40 steps from deep,x3"
+    assert "deep,x2 --weights=runs/network_deep_x3 --config.train.steps=40" in deep.command
     assert cards["photo", 2].small_images == "bicubic, JPEG 50 to 95 (4:2:0)"
     assert cards["photo", 2].file.name == "srcnn_photo_x2.safetensors"
-    assert pretrained.choose(2).network == "915"  # the best for clean pictures
+    assert pretrained.choose(2).network != "photo"  # the best for clean pictures
     assert cards["915", 2] == before["915", 2]
     card = cards["915", 3]
     assert card.file.read_bytes() == b"weights"
