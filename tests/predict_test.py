@@ -122,7 +122,7 @@ from srcnn_jax import predict, runtime, weights
 runtime.start_alone()
 for side in (3000, 6000):
     image = np.full((side, side, 1), 0.5, np.float32)
-    out = predict.predict(weights.load_pretrained(3), image)
+    out = predict.predict(weights.load_pretrained(3, "915"), image)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(peak - (image.nbytes + out.nbytes) / 2**20)
 """

@@ -19,7 +19,7 @@ def finish(folder: pathlib.Path, tests: str) -> pathlib.Path:
     """A finished workdir of the bundled network, as a run leaves it."""
     config = default.get_config(f"x{SCALE}")
     config.eval.datasets = tests
-    network = weights.load_pretrained(SCALE)
+    network = weights.load_pretrained(SCALE, "915")
     test = datasets.load(tests)
     data = {name: (test.source, test.fingerprint) for name in ("t91", tests)}
     workdir.open_run(folder, config, data, "", {"command": ["main", NASTY], "devices": ["cpu:0"]})
