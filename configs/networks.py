@@ -16,7 +16,7 @@ import runpy
 import ml_collections
 
 STEPS = {"915": 60_000, "955": 20_000, "deep": 8_000, "photo": 24_000}
-STEPS_FROM_X3 = 3_000  # of deep,x2 and deep,x4
+STEPS_FROM_X3 = 2_000  # of deep,x2 and deep,x4
 DEEP_KERNEL_SIZES = (5, 3, 3, 3, 3, 3, 3, 5)
 DEEP_FEATURES = (32,) * 7  # 56,896 weights; 955 has 57,184
 PHOTO_QUALITIES = (50, 95)  # of the JPEGs

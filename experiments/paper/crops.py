@@ -196,7 +196,7 @@ def load_networks(files: Sequence[str], scale: int | None) -> dict[str, weights.
       ValueError, FileNotFoundError: as `weights.load`, and if two have the same name.
     """
     if not files:
-        return {"SRCNN": weights.load_pretrained(scale or 3)}
+        return {"SRCNN": weights.load_pretrained(scale or 3, "915")}
     networks: dict[str, weights.Network] = {}
     for file in files:
         path = pathlib.Path(file)
