@@ -48,7 +48,11 @@ GRID = {"optimizer.learning_rate": [1e-3, 5e-4]}
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    argparse.ArgumentParser(
+        prog="python -m experiments.fingerprint",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    ).parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)

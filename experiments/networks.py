@@ -71,9 +71,9 @@ def train(
         fields = planned[name]["fields"]
         training = _training(workdir, name, fields, data_dir)
         if start := networks.begins_from(*name.split(",")):
-            training = dataclasses.replace(training, weights=_folder(workdir, start))
-            if not (training.weights / "eval.json").exists():
+            if not (_folder(workdir, start) / "eval.json").exists():
                 raise ValueError(f"{name} begins from {start}: train that first")
+            training = dataclasses.replace(training, weights=_folder(workdir, start))
         print(f"{name}: {fields['train.steps']:,} steps, {training.folder}", flush=True)
         runner.run(training, log=workdir / f"{training.folder.name}.log")
         result = read_json(training.folder / "eval.json")

@@ -217,7 +217,11 @@ def table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.bench.convergence",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("workdir", type=paths.folder_argument, help="folder of the runs")
     parser.add_argument(
         "--budget",

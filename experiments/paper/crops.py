@@ -209,7 +209,11 @@ def load_networks(files: Sequence[str], scale: int | None) -> dict[str, weights.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper.crops",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("weights", metavar="WEIGHTS", nargs="*", help="weight files and workdirs")
     parser.add_argument("--image", required=True, help=one_image.HELP)
     parser.add_argument(

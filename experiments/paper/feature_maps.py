@@ -142,7 +142,11 @@ def draw(network: weights.Network, pixels: np.ndarray, scale: int) -> Image.Imag
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper.feature_maps",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("weights", metavar="WEIGHTS", help="weight file or workdir")
     parser.add_argument("picture", metavar="PICTURE", help=one_image.HELP)
     parser.add_argument(

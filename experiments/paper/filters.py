@@ -15,7 +15,11 @@ from srcnn_jax.events import mosaic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper.filters",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("weights", help="weight file or workdir")
     parser.add_argument("picture", type=paths.argument, help="file to write, .png")
     args = parser.parse_args()

@@ -63,7 +63,11 @@ def show(label: str, values: Sequence[float | None], more_digits: int = 0) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper.metric_check",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "--datasets",
         default=",".join(OTHER_WAY),

@@ -20,7 +20,11 @@ BAR = 30  # pixels; the height of the caption
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper.picture",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("picture", type=paths.argument, help="file to write, .png")
     path = parser.parse_args().picture
     import skimage.data  # after the flags: these take a while

@@ -177,7 +177,11 @@ def _is_above(first: Rival, second: Rival, scale: int) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.paper.rivals",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("picture", type=paths.argument, help="file to write, .png")
     args = parser.parse_args()
     runner.need("matplotlib", "pandas", "tabulate")

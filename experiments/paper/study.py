@@ -139,7 +139,9 @@ def variant(
 
 def options(description: str | None, seeds: int = 1) -> argparse.Namespace:
     """Reads the command line of a study; `seeds` is the default of --seeds, but for smoke: 1."""
+    script = sys.modules["__main__"].__spec__
     parser = argparse.ArgumentParser(
+        prog=f"python -m {script.name}" if script else None,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

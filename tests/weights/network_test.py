@@ -263,4 +263,3 @@ def test_bundled_networks_are_chosen_by_name():
     lines = pretrained.format_list().splitlines()
     assert len(lines) == 1 + len(cards)
     assert "9-1-5, 64-32" in lines[1]
-

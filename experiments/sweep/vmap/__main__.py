@@ -20,7 +20,11 @@ from srcnn_jax import paths
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sweep.vmap",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("sweep", type=paths.argument, help="the sweep, with GRID or RANDOM")
     parser.add_argument("--workdir", type=paths.folder_argument, required=True, metavar="DIR")
     parser.add_argument("--networks", type=int, default=16, help="at once (%(default)s)")
