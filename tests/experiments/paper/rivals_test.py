@@ -1,6 +1,7 @@
 """The literature's networks beside ours."""
 
 from experiments.paper import rivals
+from srcnn_jax.weights import pretrained
 
 
 def test_weights_are_those_of_the_layers():
@@ -23,3 +24,8 @@ def test_the_picture_and_the_table_have_all(tmp_path):
     table = rivals.table([*rivals.RIVALS, *rivals.ours()])
     assert table["weights"].iloc[0] == "2,800"
     assert (table["source"].str.contains("not read")).sum() == 10
+
+
+def test_ours_are_those_for_clean_pictures():
+    clean = {card.psnr for card in pretrained.read_cards() if card.network != "photo"}
+    assert {psnr for each in rivals.ours() for psnr in each.psnr.values()} == clean
