@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 from collections.abc import Callable
 
 import jax
@@ -11,6 +12,10 @@ import pytest
 from srcnn_jax import runtime
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+# A shell lets its background commands ignore Ctrl-C, and what tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 

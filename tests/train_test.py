@@ -243,7 +243,7 @@ def test_a_run_on_the_sample_is_not_shown_as_one_on_the_data(tiny_config, tmp_pa
     photographs = datasets.load("sample", split="train")
     workdir.open_run(tmp_path, tiny_config, train.origins(photographs, []), "", {})
     workdir.write_json(tmp_path / "eval.json", result)
-    shutil.copy(weights.pretrained.choose(3).file, tmp_path / "weights.safetensors")
+    weights.save(tmp_path / "weights.safetensors", weights.load_pretrained(3))
 
     def load_all(*_, **__):
         raise datasets.DatasetNotFoundError("'t91' cannot be found")
