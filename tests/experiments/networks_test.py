@@ -61,8 +61,9 @@ def test_deep_networks_begin_from_that_for_x3(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(networks.paper, "format_table", str)
-    networks.main([str(tmp_path), "--only=deep,x3", "--only=deep,x2", "--only=955,x2"])
-    assert [training.weights for training in started] == [None, tmp_path / "deep_x3", None]
+    networks.main([str(tmp_path), "--only=deep,x2", "--only=deep,x3", "--only=955,x2"])
+    weights = {training.folder.name: training.weights for training in started}
+    assert weights == {"deep_x3": None, "955_x2": None, "deep_x2": tmp_path / "deep_x3"}
 
 
 def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
