@@ -17,7 +17,7 @@ def test_config_words():
     assert (config.scale, config.name) == (3, "network_955_x3")
     assert config.train.steps == config_file.STEPS["955"]
     assert config_file.get_config("deep,x3").train.steps == config_file.STEPS["deep"]
-    assert config_file.get_config("deep,x4").train.steps == config_file.STEPS_FROM_X3
+    assert config_file.get_config("deep,x4").train.steps == config_file.STEPS_FROM_X3["deep"]
     photo = config_file.get_config("photo,x2")
     assert (photo.model.kernel_sizes, photo.name) == ((9, 1, 5), "network_photo_x2")
     assert (photo.data.degradation.jpeg, photo.data.degraded_copies) == ((50, 95), 8)
@@ -49,7 +49,7 @@ def test_the_plan_is_kept(tmp_path, monkeypatch):
         networks.plan(tmp_path / "other", ["915,x2"], 0.01, "")
 
 
-def test_deep_networks_begin_from_that_for_x3(tmp_path, monkeypatch):
+def test_networks_begin_from_that_for_x3(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="error: deep,x2 begins from deep,x3: train that first"):
         networks.main([str(tmp_path), "--only=deep,x2"])
     started = []
@@ -61,9 +61,10 @@ def test_deep_networks_begin_from_that_for_x3(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(networks.paper, "format_table", str)
-    networks.main([str(tmp_path), "--only=deep,x2", "--only=deep,x3", "--only=955,x2"])
+    networks.main([str(tmp_path), "--only=deep,x2", "--only=deep,x3", "--only=photo,x2"])
     weights = {training.folder.name: training.weights for training in started}
-    assert weights == {"deep_x3": None, "955_x2": None, "deep_x2": tmp_path / "deep_x3"}
+    assert weights == {"deep_x3": None, "photo_x2": None, "deep_x2": tmp_path / "deep_x3"}
+    assert config_file.begins_from("955", "x4") == "955,x3"
 
 
 def test_what_is_finished_is_shipped(tmp_path, monkeypatch):
