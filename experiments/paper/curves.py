@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 # Our run for each curve of the paper, by panel of its figures.
 PANELS: dict[str, dict[str, study.Experiment]] = {
-    "4": dict(
-        zip(("9-1-5 T91", "9-1-5 ImageNet"), training_sets.EXPERIMENTS.values(), strict=True)
-    ),
+    "4": {"9-1-5 T91": training_sets.T91, "9-1-5 ImageNet": training_sets.LARGER},
     "7": {sizes: filter_sizes.EXPERIMENTS[sizes] for sizes in ("9-1-5", "9-3-5", "9-5-5")},
     **{
         panel: {network: depth.EXPERIMENTS[network] for network in networks}
