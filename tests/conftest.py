@@ -17,6 +17,13 @@ jax.config.update("jax_num_cpu_devices", 8)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` is one worker more than cores: many tests wait for commands that they started."""
+    return runtime.available_cores() + 1
+
+
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 
