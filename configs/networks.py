@@ -6,9 +6,8 @@ The words after the colon, in any order: a network, 915, 955, deep or photo, and
 scale. 915 and 955 are the paper's kernel sizes, with 64 and 32 filters, padding same. deep has the
 weights of 955 in eight layers. photo is 915 for pictures that were saved as JPEG at a quality from
 50 to 95. The recipe is that of configs/default.py, longer. 955 and deep, whose trainings are short
-for their size, have a loss that is nearer to the PSNR. x2 and x4 of all but photo begin from the
-weights of x3 (--weights), which makes them short. `python -m experiments.networks` trains all
-twelve.
+for their size, have a loss that is nearer to the PSNR. Their x2 and x4 begin from the weights of
+x3 (--weights), which makes them shorter. `python -m experiments.networks` trains all twelve.
 """
 
 import pathlib
@@ -17,7 +16,7 @@ import runpy
 import ml_collections
 
 STEPS = {"915": 60_000, "955": 12_000, "deep": 8_000, "photo": 24_000}
-STEPS_FROM_X3 = {"915": 9_000, "955": 3_000, "deep": 2_000}  # of x2 and x4
+STEPS_FROM_X3 = {"955": 3_000, "deep": 2_000}  # of x2 and x4
 CAUCHY_SCALE = {"955": 0.03, "deep": 0.03}
 DEEP_KERNEL_SIZES = (5, 3, 3, 3, 3, 3, 3, 5)
 DEEP_FEATURES = (32,) * 7  # 56,896 weights; 955 has 57,184
