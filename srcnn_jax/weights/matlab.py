@@ -89,8 +89,8 @@ def _read_variables(data: bytes) -> dict[str, np.ndarray | None]:
     for kind, body in _elements(data[HEADER:], order):
         if kind == COMPRESSED:
             inflater = zlib.decompressobj()
-            inflated = inflater.decompress(body, left)
-            if not inflater.eof:
+            inflated = inflater.decompress(body, left + 1)  # 0 would be no limit
+            if not inflater.eof or len(inflated) > left:
                 raise ValueError(
                     f"its compressed variables are damaged, or have more than {MAX_BYTES} bytes"
                 )

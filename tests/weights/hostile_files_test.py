@@ -178,6 +178,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "one_variable.mat": lambda: matlab(
         compressed(variable("weights_conv1", struct.pack("<ii", 1, 2**26), 2, bytes(2**26)))
     ),
+    "a_variable_after_the_limit.mat": lambda: matlab(
+        compressed(element(1, bytes(2**24 - 8))), compressed(element(1, bytes(2**28)))
+    ),
     "many_axes.mat": lambda: matlab(compressed(variable("weights_conv1", bytes(2**23), 9, b""))),
     "a_huge_shape.mat": lambda: matlab(
         variable("weights_conv1", 8 * b"\xff\xff\xff\x7f", 9, bytes(8))
