@@ -150,8 +150,12 @@ def _read_zip(data: bytes) -> tuple[dict[str, _Tensor], dict[str, bytes], dict[s
     content = pickle_reader.read(io.BytesIO(archive.read(pickles[0])), _call, _refer)
     state = _find_state_dict(content)
     swap = prefix + "byteorder" in entries and archive.read(prefix + "byteorder") == b"big"
+    storages: dict[str, _Storage] = {}
+    for name, tensor in state.items():
+        if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
+            raise ValueError(f"{name} declares another size or kind of its block than others do")
     blocks = {}
-    for storage in {tensor.storage for tensor in state.values()}:
+    for storage in storages.values():  # each is read once
         name = f"{prefix}data/{storage.key}"
         block = archive.read(name) if name in entries else b""
         if swap:

@@ -74,6 +74,12 @@ def shared_block() -> bytes:
     return archive(state(**tensors), {"data/0": bytes(2**22)})
 
 
+def one_block_of_many_sizes() -> bytes:
+    """20,000 tensors in a block of 4 MB, each of which declares another size of it."""
+    tensors = {f"conv{i}.weight": tensor(storage("0", 2**20 + i), 1) for i in range(20_000)}
+    return archive(state(**tensors), {"data/0": bytes(2**22)})
+
+
 def shared_files() -> bytes:
     """40 tensors in 40 files of the archive that have the same bytes."""
     tensors = {f"conv{i}.weight": tensor(storage(str(i), 2**18), 2**18) for i in range(40)}
@@ -146,6 +152,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "legacy_pairs.pth": lambda: b"\x80\x02}" + PAIRS + b"K\x01s.",
     # blocks and archives
     "a_shared_block.pth": shared_block,
+    "one_block_of_many_sizes.pth": one_block_of_many_sizes,
     "shared_files.pth": shared_files,
     "a_huge_shape.pth": lambda: archive(state(w=tensor(storage("0", 1), *8 * [2**62]))),
     "a_huge_number.pth": lambda: archive(
