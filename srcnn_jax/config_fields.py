@@ -30,6 +30,7 @@ ADDED: dict[str, Any] = {  # fields that earlier versions lack, and what those v
     "data.degradation.noise": [],
     "data.degradation.jpeg": [],
     "data.degraded_copies": 1,
+    "train.cauchy_scale": 0.0,
 }
 RETYPED = (  # fields that held strings in earlier versions and hold other values now
     "optimizer.options",

@@ -22,6 +22,13 @@ def test_new_names_exist_and_old_ones_do_not():
     assert not known.keys() & {*config_fields.RENAMED, *config_fields.FLAGS}
 
 
+def test_a_new_field_is_among_those_that_were_added():
+    """Otherwise workdirs of earlier versions are refused as those of another config."""
+    fields = config_fields.flatten(default.get_config("x3")).keys()
+    assert fields >= config_fields.ADDED.keys()
+    assert len(fields - config_fields.ADDED.keys()) == 45  # before fields were added
+
+
 @pytest.mark.parametrize(
     ("field", "words"),
     [
