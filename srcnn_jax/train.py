@@ -46,6 +46,7 @@ COMPARED_PATCHES = 64
 # What the loss of the first patches counts as at least: the error of 40 dB, and before all of them
 # were seen, the error of a picture that shows nothing of the original.
 LEAST_LOSS, UNSURE_LOSS = 1e-4, 0.1
+CAUCHY_SCALES = 1e-6, 1e6  # lowest and highest whose square and loss float32 holds
 SHOWN_IMAGES = 3  # of the validation set, in TensorBoard
 
 
@@ -107,8 +108,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if config.data.stride < 1:
         raise ValueError(f"data.stride must be positive, not {config.data.stride}")
     train_step.loss_channels(config)
-    if not 0 <= train.cauchy_scale < math.inf:
-        raise ValueError(f"train.cauchy_scale is 0 or above, not {train.cauchy_scale}")
+    low, high = CAUCHY_SCALES
+    if train.cauchy_scale != 0 and not low <= train.cauchy_scale <= high:  # also true for NaN
+        raise ValueError(
+            f"train.cauchy_scale is 0, or from {low:g} to {high:g}, not {train.cauchy_scale}"
+        )
     if train.keep_weights not in ("last", "best"):
         raise ValueError(f"train.keep_weights is 'last' or 'best', not {train.keep_weights!r}")
     devices = parallel.choose_devices(train.batch_size, train.devices)

@@ -1,6 +1,7 @@
 """The step by hand: loss, momentum, microbatches, matrix products, devices."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -63,10 +64,13 @@ def test_cauchy_loss_of_each_patch(tiny_config):
     np.testing.assert_allclose(loss(1e3), mses.mean(), rtol=1e-4)
     # Far below, each patch counts by its PSNR: the derivative by log(factor) is the same for all.
     np.testing.assert_allclose(jax.grad(lambda f: loss(1e-5, f))(1.0), 2 * 1e-10, rtol=1e-3)
-    for bad in (-0.1, float("nan"), float("inf")):
+    for bad in (-0.1, 1e-30, 1e30, float("nan"), float("inf")):
         tiny_config.train.cauchy_scale = bad
-        with pytest.raises(ValueError, match=f"train.cauchy_scale is 0 or above, not {bad}"):
+        words = f"train.cauchy_scale is 0, or from 1e-06 to 1e+06, not {bad}"
+        with pytest.raises(ValueError, match=re.escape(words)):
             train.check_config(tiny_config)
+    for good in train.CAUCHY_SCALES:
+        assert 0 < loss(good) < 1
 
 
 def test_step_is_sgd_with_momentum_by_hand(tiny_config):
