@@ -105,7 +105,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     train.loss_channels = ()  # channels in the loss: () for all, (1, 2) for Cb and Cr
     # [of 1] c of the loss c^2 log(1 + e / c^2) of a patch, e its mean squared error; 0: e itself
     train.cauchy_scale = 0.0
-    # Training has diverged at this multiple of the loss of the first 64 patches.
+    # Training has diverged at this multiple of the mean squared error of the first 64 patches.
     train.max_loss_ratio = 10.0
 
     config.optimizer = optimizer = ml_collections.ConfigDict()

@@ -43,9 +43,9 @@ MAX_PATCHES = 2**27  # whose positions are in memory at a time
 # Losses are compared as means over so many patches. A single patch may be a hundred times harder
 # than another.
 COMPARED_PATCHES = 64
-# What the loss of the first patches counts as at least: the error of 40 dB, and before all of them
-# were seen, the error of a picture that shows nothing of the original.
-LEAST_LOSS, UNSURE_LOSS = 1e-4, 0.1
+# What the error of the first patches counts as at least: that of 40 dB, and before all of them
+# were seen, that of a picture that shows nothing of the original.
+LEAST_ERROR, UNSURE_ERROR = 1e-4, 0.1
 CAUCHY_SCALES = 1e-6, 1e6  # lowest and highest whose square and loss float32 holds
 SHOWN_IMAGES = 3  # of the validation set, in TensorBoard
 
@@ -580,7 +580,11 @@ def record(
 
 
 def _check_losses(run: OpenRun, step: int, losses: np.ndarray) -> None:
-    """Raises DivergedError for the first step after `step` where the loss is bad."""
+    """Raises DivergedError for the first step after `step` where the loss is bad.
+
+    The ratio is one of mean squared errors, because a Cauchy loss grows with their logarithm.
+    """
+    scale = run.config.train.cauchy_scale
     window = math.ceil(COMPARED_PATCHES / run.config.train.batch_size)
     early = run.metrics.first_losses[:window]
     late = collections.deque(run.metrics.last_losses, maxlen=window)
@@ -589,7 +593,8 @@ def _check_losses(run: OpenRun, step: int, losses: np.ndarray) -> None:
         known = len(early) == window
         now = statistics.fmean(late) if known else loss
         first = statistics.fmean(early or [loss])
-        limit = run.config.train.max_loss_ratio * max(first, LEAST_LOSS if known else UNSURE_LOSS)
+        error = max(train_step.cauchy_error(first, scale), LEAST_ERROR if known else UNSURE_ERROR)
+        limit = train_step.cauchy_loss(run.config.train.max_loss_ratio * error, scale)
         if not (math.isfinite(now) and now <= limit):
             saved = checkpoint.latest_step(run.path / "checkpoints")
             kept = f"the checkpoint of step {saved} is good" if saved else "no checkpoint was saved"

@@ -1,6 +1,7 @@
 """The training step: loss, gradient, update of the weights, and its run on all devices."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -57,6 +58,16 @@ def loss_fn(
         return errors.mean()
     of_patches = errors.mean(axis=(1, 2, 3))
     return (cauchy_scale**2 * jnp.log1p(of_patches / cauchy_scale**2)).mean()
+
+
+def cauchy_loss(error: float, scale: float) -> float:
+    """The loss of a mean squared error; arguments as `loss_fn`."""
+    return scale**2 * math.log1p(error / scale**2) if scale else error
+
+
+def cauchy_error(loss: float, scale: float) -> float:
+    """The inverse of `cauchy_loss`: the mean squared error of a loss."""
+    return scale**2 * math.expm1(loss / scale**2) if scale else loss
 
 
 def train_step(

@@ -353,6 +353,20 @@ def test_a_network_that_got_stuck_has_diverged(tiny_config, tmp_path):
         record(open_run(tiny_config, tmp_path), losses)
 
 
+@pytest.mark.parametrize("cauchy_scale", [1e-6, 1e-3, 0.03, 1.0])
+def test_a_cauchy_loss_diverges_as_the_error_does(tiny_config, tmp_path, cauchy_scale):
+    """Its own ratio would never be 10: it grows with the logarithm of the error."""
+    tiny_config.train.cauchy_scale = cauchy_scale
+    losses = {
+        error: train_step.cauchy_loss(error, cauchy_scale) for error in (1e-3, 5e-3, 0.1, 1e30)
+    }
+    assert train_step.cauchy_error(losses[0.1], cauchy_scale) == pytest.approx(0.1)
+    record(open_run(tiny_config, tmp_path), [*[losses[1e-3]] * 9, *[losses[5e-3]] * 90])
+    for bad in (0.1, 1e30):
+        with pytest.raises(train.DivergedError, match=r"diverged at step 1\d: "):
+            record(open_run(tiny_config, tmp_path), [*[losses[1e-3]] * 9, *[losses[bad]] * 9])
+
+
 def test_black_images_do_not_diverge(tiny_config, tmp_path):
     record(open_run(tiny_config, tmp_path), [0.0, 1e-9, 5.8e-6, 5.8e-6, 9e-5, 1e-4])
 
