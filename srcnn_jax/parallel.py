@@ -33,8 +33,13 @@ def choose_devices(batch_size: int, devices: int) -> list[jax.Device]:
         number must divide the batch.
 
     Raises:
-      ValueError: if there are not enough devices, or their number does not divide the batch.
+      ValueError: if the number is negative, there are not enough devices, or their number does not
+        divide the batch.
     """
+    if devices < 0:
+        raise ValueError(
+            f"train.devices is a number of devices, or 0 for all that fit, not {devices}"
+        )
     processes = jax.process_count()
     each = min(len(jax.local_devices(process)) for process in range(processes))
     if devices == 0:

@@ -78,14 +78,19 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
       processes: number of processes.
 
     Raises:
-      ValueError: if `devices` is negative or not a multiple of `processes`.
+      ValueError: if `devices` is not a multiple of `processes`.
       RuntimeError: if JAX has started already.
     """
-    if devices < 0 or devices % processes:
-        raise ValueError(f"train.devices {devices} does not divide by {processes} processes")
+    if devices % processes:
+        raise ValueError(
+            f"train.devices {devices} does not divide by {processes} processes: choose a multiple, "
+            "or 0 for all that fit"
+        )
     import jax
 
-    local = devices // processes or largest_divisor(batch_size // processes, available_cores())
+    local = devices // processes
+    if local < 1:  # a negative number is refused by `parallel.choose_devices`
+        local = largest_divisor(batch_size // processes, available_cores())
     before = os.environ.get("XLA_FLAGS", "")
     if COLLECTIVE_TIMEOUT_FLAG not in before:
         os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {before}"

@@ -19,6 +19,8 @@ def test_choose_devices():
         parallel.choose_devices(64, 16)
     with pytest.raises(ValueError, match="batch_size 64 does not divide by 3 devices"):
         parallel.choose_devices(64, 3)
+    with pytest.raises(ValueError, match="or 0 for all that fit, not -1"):
+        parallel.choose_devices(64, -1)
 
 
 def test_prefetch_shards_and_passes_errors_on():
