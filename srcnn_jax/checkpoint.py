@@ -179,7 +179,10 @@ def _read_metadata(path: pathlib.Path) -> dict[str, Any]:
     if not file.exists():
         raise FileNotFoundError(f"{file} is not there")
     try:
-        return dict(json.loads(file.read_bytes()).get("custom_metadata") or {})
+        saved = dict(json.loads(file.read_bytes()).get("custom_metadata") or {})
+        if not isinstance(saved.get("notes", {}), dict):
+            raise ValueError("its notes are no object")
+        return saved
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged ({error})") from error
 

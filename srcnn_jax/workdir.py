@@ -328,8 +328,9 @@ def _read_run(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "run.json"
     content = read_json(path, ["data"]) or {}
     with _as_damage(path):
-        for source, fingerprint in content.get("data", {}).values():
-            _ = source + fingerprint  # two strings
+        for name, origin in content.get("data", {}).items():
+            if not isinstance(origin, list) or [type(each) for each in origin] != [str, str]:
+                raise ValueError(f"its {name} is {_brief(origin)}, not a source and a fingerprint")
     return content
 
 
@@ -400,6 +401,8 @@ def check_lines(folder: pathlib.Path, step: int, mark: Mark | None) -> None:
         raise ValueError(f"{path}, with the steps 1 to {step}, is not there")
     if mark is None:
         return
+    if not isinstance(mark, dict) or {type(mark.get(name)) for name in ("lines", "crc32")} != {int}:
+        raise ValueError(f"what the checkpoint knows of {path} is damaged: {_brief(mark)}")
     with path.open("rb") as file:
         lines, crc32 = 0, 0
         for line in itertools.islice(file, mark["lines"]):

@@ -106,6 +106,12 @@ DAMAGE: dict[str, Callable[[pathlib.Path], object]] = {
     "step metadata emptied": lambda folder: os.truncate(folder / "_CHECKPOINT_METADATA", 0),
     "step metadata deleted": lambda folder: (folder / "_CHECKPOINT_METADATA").unlink(),
     "step metadata is a list": lambda f: (f / "_CHECKPOINT_METADATA").write_text("[1]"),
+    **{
+        f"notes are {notes}": lambda folder, notes=notes: (
+            folder / "_CHECKPOINT_METADATA"
+        ).write_text(f'{{"custom_metadata": {{"notes": {notes}}}}}')
+        for notes in ("5", "[1]", "null")
+    },
     "description cut": lambda folder: os.truncate(largest(folder, DESCRIPTION), 20),
     "description deleted": lambda folder: largest(folder, DESCRIPTION).unlink(),
     "default lost": lambda folder: shutil.rmtree(folder / "default"),

@@ -150,6 +150,8 @@ def test_a_damaged_file_is_named(tmp_path, content):
         ("run.json", '{"data": 5}'),
         ("run.json", '{"data": {"t91": 5}}'),
         ("run.json", '{"data": {"t91": ["here"]}}'),
+        ("run.json", '{"data": {"t91": [1, 2]}}'),
+        ("run.json", '{"data": {"t91": {"here": 1, "abc": 2}}}'),
         ("eval.json", "{}"),
         ("eval.json", "[1]"),
         ("eval.json", '{"datasets": {"set5": {}}}'),
@@ -235,6 +237,13 @@ def test_lines_before_a_checkpoint_are_as_they_were(marked, change, words):
     path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
     with pytest.raises(ValueError, match=rf"metrics\.jsonl {words}"):
         workdir.check_lines(folder, 6, marks[6])
+
+
+@pytest.mark.parametrize("mark", [5, [], {}, {"lines": "6", "crc32": 0}, {"lines": 6}])
+def test_a_mark_of_another_shape_is_damaged(marked, mark):
+    folder, _ = marked
+    with pytest.raises(ValueError, match=r"knows of .*metrics\.jsonl is damaged"):
+        workdir.check_lines(folder, 6, mark)
 
 
 def test_metrics_that_are_lost_are_named(marked):
