@@ -130,6 +130,7 @@ class RunData:
       source: the images of the training set, from which patches are extracted.
       validation: name of the validation set. The PSNR on it is measured during training.
       validation_images: the prepared images of the validation set.
+      validation_origin: as `origins`, of the validation set.
     """
 
     training: datasets.Dataset
@@ -137,6 +138,7 @@ class RunData:
     source: input_pipeline.PatchSource
     validation: str
     validation_images: list[evaluate.TestImage]
+    validation_origin: Mapping[str, tuple[str, str]]
 
     def origins(self) -> dict[str, tuple[str, str]]:
         """(source, fingerprint) of each data set by name, for `workdir.open_run`."""
@@ -193,7 +195,7 @@ def load_data(
     images = evaluate.create_test_images(
         validation, config.scale, config.data.colour, degradation.from_config(config)
     )
-    return RunData(training, tests, source, validation.name, images)
+    return RunData(training, tests, source, validation.name, images, origins(validation, []))
 
 
 def _load_validation(
@@ -266,7 +268,9 @@ def train_and_evaluate(
         if main_process:
             stack.enter_context(workdir.lock(path))
             notes = {**(notes or {}), "devices": [str(device) for device in devices]}
-            workdir.open_run(path, config, data.origins(), start_from, notes)
+            workdir.open_run(
+                path, config, data.origins(), start_from, notes, data.validation_origin
+            )
         parallel.barrier()  # process 0 has opened the workdir
         if not (path / "run.json").exists():
             raise ValueError(

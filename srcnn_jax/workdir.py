@@ -294,6 +294,7 @@ def open_run(
     data: Mapping[str, Sequence[str]],
     start: str,
     notes: dict[str, Any],
+    validation: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Makes the folder the workdir of a run: writes `config.json` and `run.json`.
 
@@ -306,13 +307,16 @@ def open_run(
         must be the same, so that no run mixes data.
       start: as `check_same_start`.
       notes: additional content of `run.json`.
+      validation: as `data`, of the validation set, which measures and may choose the weights.
 
     Raises:
       ValueError: if the config, the data or the initial weights differ.
       OSError: if the folder cannot be written.
     """
     check_same_config(folder, config)
-    check_same_data(folder, data)
+    parts = {"data": data} if validation is None else {"data": data, "validation": validation}
+    for part, origins in parts.items():
+        check_same_data(folder, origins, part)
     check_same_start(folder, start)
     folder.mkdir(parents=True, exist_ok=True)
     for name in REPLACED:
@@ -320,7 +324,7 @@ def open_run(
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
     if not (folder / "run.json").exists():
-        write_json(folder / "run.json", {**notes, "start": start, "data": data})
+        write_json(folder / "run.json", {**notes, "start": start, **parts})
 
 
 def _read_run(folder: pathlib.Path) -> dict[str, Any]:
@@ -328,20 +332,24 @@ def _read_run(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "run.json"
     content = read_json(path, ["data"]) or {}
     with _as_damage(path):
-        for name, origin in content.get("data", {}).items():
+        found = [content.get(part, {}).items() for part in ("data", "validation")]
+        for name, origin in itertools.chain(*found):
             if not isinstance(origin, list) or [type(each) for each in origin] != [str, str]:
                 raise ValueError(f"its {name} is {_brief(origin)}, not a source and a fingerprint")
     return content
 
 
-def check_same_data(folder: pathlib.Path, data: Mapping[str, Sequence[str]]) -> None:
+def check_same_data(
+    folder: pathlib.Path, data: Mapping[str, Sequence[str]], part: str = "data"
+) -> None:
     """Raises ValueError, with the names, if the run in the folder was begun on other data.
 
     Args:
-      folder: the workdir. It may be new.
-      data: as `open_run`.
+      folder: the workdir. It may be new, or of a version that did not record this part.
+      data: `data` or `validation` of `open_run`.
+      part: which of the two, 'data' or 'validation'.
     """
-    before = _read_run(folder).get("data", data)
+    before = _read_run(folder).get(part, data)
     changes = [
         f"{name} was {_origin(before.get(name))}, and is {_origin(data.get(name))} now"
         for name in sorted(data.keys() | before.keys())

@@ -392,10 +392,11 @@ def test_another_config_in_the_same_workdir(tiny_config, tmp_path):
         train.train_and_evaluate(tiny_config, str(tmp_path))
 
 
-def test_a_run_does_not_go_on_with_other_data(tiny_config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("field", ["data.train", "train.eval_dataset", "eval.datasets"])
+def test_a_run_does_not_go_on_with_other_data(tiny_config, tmp_path, monkeypatch, field):
     folder = tmp_path / "photographs"
     shutil.copytree(tiny_config.data.train, folder)
-    tiny_config.data.train = str(folder)
+    tiny_config.update_from_flattened_dict({field: str(folder)})
     with monkeypatch.context() as patch:
         stop_after_the_first_dispatch(patch)
         with pytest.raises(train.Interrupted):

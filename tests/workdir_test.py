@@ -151,6 +151,7 @@ def test_a_damaged_file_is_named(tmp_path, content):
         ("run.json", '{"data": {"t91": 5}}'),
         ("run.json", '{"data": {"t91": ["here"]}}'),
         ("run.json", '{"data": {"t91": [1, 2]}}'),
+        ("run.json", '{"data": {"t91": ["here", "abc"]}, "validation": [1]}'),
         ("run.json", '{"data": {"t91": {"here": 1, "abc": 2}}}'),
         ("eval.json", "{}"),
         ("eval.json", "[1]"),

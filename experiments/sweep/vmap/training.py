@@ -154,7 +154,9 @@ def train_and_evaluate(
         for trial in trials:
             stack_of_files.enter_context(workdir.lock(trial.folder.absolute()))
             about = {**notes, "devices": [str(device)], "trained_at_once": len(trials)}
-            workdir.open_run(trial.folder, trial.config, data.origins(), "", about)
+            workdir.open_run(
+                trial.folder, trial.config, data.origins(), "", about, data.validation_origin
+            )
             fresh = to_arrays(create_train_state(trial.config))
             run, start, restored = train.restore_run(
                 trial.folder.absolute(), trial.config, fresh, stack_of_files
