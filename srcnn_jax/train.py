@@ -252,6 +252,10 @@ def train_and_evaluate(
     start_from = weights.fingerprint(initial)
     if finished := read_finished(path, config, start_from, data_dir):
         _say(f"{folder} is finished: {_summary(finished)}\n")
+        if save_images and not (path / "images").is_dir():
+            _say(
+                f"its images were not saved: --mode=eval --weights={folder} --save_images does so\n"
+            )
         return finished
 
     main_process = parallel.is_main_process()

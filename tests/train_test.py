@@ -226,6 +226,15 @@ def test_a_second_process_touches_nothing(tiny_config, tmp_path, stopped):
         assert {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()} == before
 
 
+def test_a_finished_run_without_images_says_so(tiny_config, tmp_path, capsys):
+    run, words = str(tmp_path / "run"), "its images were not saved: --mode=eval --weights="
+    train.train_and_evaluate(tiny_config, run)
+    train.train_and_evaluate(tiny_config, run)
+    assert words not in capsys.readouterr().out
+    train.train_and_evaluate(tiny_config, run, save_images=True)
+    assert f"{words}{run} --save_images" in capsys.readouterr().out
+
+
 def test_a_finished_run_of_other_data_is_not_shown(tiny_config, tmp_path):
     folder = tmp_path / "photographs"
     shutil.copytree(tiny_config.data.train, folder)
