@@ -79,9 +79,12 @@ def create_source(
         sized = [planes if f == 1 else image.imresize(planes, f) for f in fitting]
         labels = [image.modcrop(version, scale) for version in sized]
         if not labels:
+            largest = max(downscale_factors)
+            at = f" at {largest:g}, the largest of data.downscale_factors" if largest < 1 else ""
             raise ValueError(
                 f"image {name!r} of {dataset.name} has {planes.shape[1]}x{planes.shape[0]} pixels, "
-                f"less than a patch of {patch_size}: remove it, or set a lower data.patch_size"
+                f"less than a patch of {patch_size}{at}: remove it, or set a lower data.patch_size"
+                + (" or a factor of 1" if at else "")
             )
         for factor, label in zip(fitting, labels, strict=True):
             if not degradation.is_drawn:

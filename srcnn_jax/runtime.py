@@ -78,13 +78,18 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
       processes: number of processes.
 
     Raises:
-      ValueError: if `devices` is not a multiple of `processes`.
+      ValueError: if `devices` is not a multiple of `processes`, or above the batch.
       RuntimeError: if JAX has started already.
     """
     if devices % processes:
         raise ValueError(
             f"train.devices {devices} does not divide by {processes} processes: choose a multiple, "
             "or 0 for all that fit"
+        )
+    if devices > batch_size > 0:  # each device is threads and memory, so they are not made first
+        raise ValueError(
+            f"train.devices {devices} are more than the {batch_size} patches of train.batch_size: "
+            "choose a divisor of it, or 0 for all that fit"
         )
     import jax
 

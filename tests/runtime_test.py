@@ -111,6 +111,11 @@ def test_a_training_in_a_script_uses_all_cores(before, printed):
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == printed
 
 
+def test_more_devices_than_patches_are_not_made():
+    with pytest.raises(ValueError, match="20000 are more than the 64 patches"):
+        runtime.start(64, 20_000)
+
+
 def test_warnings_of_a_command_are_plain_lines(capsys):
     handler = absl_logging.get_absl_handler()
     before = handler.python_handler.formatter
