@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from srcnn_jax.weights import Network
 
 SIGMAS = (0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0)  # pixels of the large image
-QUALITIES = (60, 75, 90, 95)
+QUALITIES = (60, 75, 80, 85, 90, 95)
 KINDS: dict[str, tuple[Degradation, ...]] = {
     "blur": (
         RELEASED,
