@@ -17,7 +17,7 @@ import ml_collections
 
 STEPS = {"915": 60_000, "955": 12_000, "deep": 8_000, "photo": 24_000}
 STEPS_FROM_X3 = {"955": 3_000, "deep": 2_000}  # of x2 and x4
-CAUCHY_SCALE = {"955": 0.03, "deep": 0.03}
+CAUCHY_SCALE = {"955": 0.03, "deep": 0.03}  # train.cauchy_scale; the others have 0
 DEEP_KERNEL_SIZES = (5, 3, 3, 3, 3, 3, 3, 5)
 DEEP_FEATURES = (32,) * 7  # 56,896 weights; 955 has 57,184
 PHOTO_QUALITIES = (50, 95)  # of the JPEGs
