@@ -18,18 +18,22 @@ def write(path: pathlib.Path, content: bytes) -> None:
     Raises:
       OSError: if the file cannot be written. Then the old file is as it was.
     """
-    for process, left in _partials(path):
-        if not _is_alive(process):
-            left.unlink(missing_ok=True)
-    partial = path.with_name(f"{path.name}.partial{os.getpid()}")
+    start = f"{path.name}.partial"
+    remove_left(path.parent, start)
+    partial = path.with_name(f"{start}{os.getpid()}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_through(partial, content)
         replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_through(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file in place, and waits until its bytes are on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def replace(partial: pathlib.Path, path: pathlib.Path) -> None:
@@ -45,16 +49,25 @@ def replace(partial: pathlib.Path, path: pathlib.Path) -> None:
 
 def clean(path: pathlib.Path) -> None:
     """Removes what killed processes left of `write`. Nobody may be writing the file."""
-    for _, left in _partials(path):
+    for _, left in _partials(path.parent, f"{path.name}.partial"):
         left.unlink(missing_ok=True)
 
 
-def _partials(path: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
-    """What `write` has not renamed yet, or never will, with the number of its process."""
-    start = f"{path.name}.partial"
-    found = [each for each in path.parent.glob("*") if each.name.startswith(start)]
-    ends = [(each.name.removeprefix(start), each) for each in found]
-    return [(int(end), each) for end, each in ends if end.isdecimal()]
+def remove_left(folder: pathlib.Path, start: str, end: str = "") -> None:
+    """Removes the files START<number>END of a folder whose number is no running process."""
+    for process, left in _partials(folder, start, end):
+        if not _is_alive(process):
+            left.unlink(missing_ok=True)
+
+
+def _partials(folder: pathlib.Path, start: str, end: str = "") -> list[tuple[int, pathlib.Path]]:
+    """The files START<number>END of a folder, with their numbers."""
+    found = [
+        (each.name.removeprefix(start).removesuffix(end), each)
+        for each in folder.glob("*")
+        if each.name.startswith(start) and each.name.endswith(end)
+    ]
+    return [(int(number), each) for number, each in found if number.isdecimal()]
 
 
 def _is_alive(process: int) -> bool:

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import io
 import itertools
 import logging
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from srcnn_jax import deep_colour, pictures, png_chunks
+from srcnn_jax import atomic, deep_colour, pictures, png_chunks
 from srcnn_jax.pictures import Picture
+
+PARTIAL = ".upscale"  # how the name of a file begins that is being written
 
 _log = logging.getLogger(__name__)
 
@@ -270,21 +273,32 @@ def _durations(milliseconds: Sequence[float], unit: int) -> list[int]:
 
 
 def write(content: bytes, path: Path, overwrite: bool = True) -> None:
-    """Writes a file atomically: `path` is never an incomplete file.
+    """Writes a file atomically: `path` is never an incomplete file, also after a power cut.
+
+    Otherwise `--skip_existing` would pass over it as done. A process that is killed in between
+    leaves .upscalePID.partial.EXTENSION, which the next one removes.
 
     Raises:
       FileExistsError: if the file exists and must not be overwritten.
       OSError: if the file cannot be written.
     """
-    partial = path.with_name(f".upscale{os.getpid()}.partial{path.suffix.lower()}")
+    ending = f".partial{path.suffix.lower()}"
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}{ending}")
     try:
-        partial.write_bytes(content)
+        _remove_left(path.parent, ending)
+        atomic.write_through(partial, content)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists: add --overwrite or --skip_existing")
-        partial.replace(path)
+        atomic.replace(partial, path)
     except FileExistsError:
         raise
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@functools.cache
+def _remove_left(folder: Path, ending: str) -> None:
+    """Removes what killed processes left in a folder; once, because a folder can be large."""
+    atomic.remove_left(folder, PARTIAL, ending)

@@ -84,9 +84,9 @@ def upscale(
         uint16 or float in 0..1.
       scale: factor of the enlargement, above 1 and up to 16.
       weights: the network, its file or its workdir; None for bundled ones.
-      network: the bundled networks, as '915'; 'best' are those with the highest PSNR, 'photo' those
-        for pictures saved as JPEG. 'auto' is 'photo' for a JPEG up to `PHOTO_QUALITY`, and 'best'
-        for other pictures and for arrays.
+      network: the bundled networks, as '915', if there are no `weights`; 'best' are those with the
+        highest PSNR, 'photo' those for pictures saved as JPEG. 'auto' is 'photo' for a JPEG up to
+        `PHOTO_QUALITY`, and 'best' for other pictures and for arrays.
       overlap: 'band', or 'average' for the mean over overlapping patches, each restored by itself.
       self_ensemble: whether the result is the mean over eight flips and rotations, which takes
         eight times as long; with overlap 'band'.
@@ -99,6 +99,8 @@ def upscale(
     Raises:
       ValueError, FileNotFoundError: the message names the value and the fix.
     """
+    if weights is not None and network != "best":
+        raise ValueError(f"weights and network {network!r}: name one of them")
     restored_by = enlargement.choose_method(overlap, self_ensemble)
     if isinstance(picture, np.ndarray):
         networks = load_networks(weights, choose_network(network))

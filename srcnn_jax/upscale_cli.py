@@ -144,13 +144,14 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     group = parser.add_argument_group("how well")
-    group.add_argument(
+    by = group.add_mutually_exclusive_group()
+    by.add_argument(
         "--network",
         default="best",
         help="one of the networks of --list (default: the one with the highest PSNR); photo: for "
         "pictures saved as JPEG; auto: photo or the default, by the picture's JPEG quality",
     )
-    group.add_argument(
+    by.add_argument(
         "--weights", type=paths.argument, help="weight file, or workdir of a finished run"
     )
     group.add_argument(

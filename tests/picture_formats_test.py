@@ -1,5 +1,9 @@
 """Writing pictures: what each format holds, and that nothing else is lost without a word."""
 
+import os
+import pathlib
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -61,6 +65,29 @@ def test_read_and_write(tmp_path):
         pictures.read(tmp_path / "b.png")
     with pytest.raises(OSError, match="cannot be written"):
         picture_formats.write(content, tmp_path / "nowhere" / "a.png")
+
+
+def test_a_picture_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, pathlib.Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(
+        pathlib.Path, "replace", lambda *paths: (calls.append("rename"), replace(*paths))
+    )
+    picture_formats.write(b"content", tmp_path / "a.png")
+    assert calls == ["fsync", "rename", "fsync"]  # the last is of the folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX says whether a process is alive")
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    left = f".upscale{killed.pid}.partial.png"
+    others = [f".upscale{os.getppid()}.partial.png", ".upscale.partial.png", ".upscale1.png"]
+    for name in (left, *others):
+        (tmp_path / name).touch()
+    picture_formats.write(b"content", tmp_path / "a.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", *others}
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
