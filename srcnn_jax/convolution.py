@@ -81,7 +81,7 @@ def unfold(x: jax.Array, windows: Windows) -> jax.Array:
     end = start + taps + (number - 1) * stride
     x = _zeros_around(x, windows, -start, end - size)  # the axis then covers all windows
     first = max(0, start)
-    return jnp.stack([_slice(x, windows, first + p, number, stride) for p in range(taps)], axis=-4)
+    return _stack([_slice(x, windows, first + p, number, stride) for p in range(taps)], x.ndim - 3)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -101,7 +101,7 @@ def fold(y: jax.Array, windows: Windows) -> jax.Array:
     blocks = [jax.lax.index_in_dim(y, p, y.ndim - 4, keepdims=False) for p in range(taps)]
     phases = [
         functools.reduce(
-            jnp.add, [_slice(blocks[p], windows, max(0, before) + t, n) for p, t in each]
+            jax.lax.add, [_slice(blocks[p], windows, max(0, before) + t, n) for p, t in each]
         )
         for n, each in zip(lengths, terms, strict=True)
     ]
@@ -116,8 +116,16 @@ def combine(x: jax.Array, matrix: Matrix) -> jax.Array:
     one loop of the sum as it is written here, and fuses it with its neighbours. That takes half the
     time of a matrix product.
     """
-    rows = [[factor * x[i] for i, factor in enumerate(row) if factor] for row in matrix]
-    return jnp.stack([functools.reduce(jnp.add, terms) for terms in rows])
+    entries = [jax.lax.index_in_dim(x, i, keepdims=False) for i in range(x.shape[0])]
+    rows = [
+        [
+            x_i if factor == 1 else jax.lax.mul(x_i, jax.lax.full_like(x_i, factor))
+            for x_i, factor in zip(entries, row, strict=True)
+            if factor
+        ]
+        for row in matrix
+    ]
+    return _stack([functools.reduce(jax.lax.add, terms) for terms in rows], 0)
 
 
 unfold.defvjp(lambda x, w: (unfold(x, w), None), lambda w, _, y: (fold(y, w),))
@@ -125,6 +133,12 @@ fold.defvjp(lambda y, w: (fold(y, w), None), lambda w, _, x: (unfold(x, w),))
 combine.defvjp(
     lambda x, m: (combine(x, m), None), lambda m, _, y: (combine(y, tuple(zip(*m, strict=True))),)
 )
+
+
+def _stack(arrays: Sequence[jax.Array], axis: int) -> jax.Array:
+    """`jnp.stack`. Here and above, `jax.lax` is traced in less time than `jax.numpy`, which makes a
+    program of each operation: a training of eight layers has thousands."""
+    return jax.lax.concatenate([jax.lax.expand_dims(x, (axis,)) for x in arrays], axis)
 
 
 def _zeros_around(x: jax.Array, windows: Windows, before: int, after: int) -> jax.Array:
