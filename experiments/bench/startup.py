@@ -16,7 +16,7 @@ def benchmark_startup(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     """Seconds from a command to its answer, with an empty and with a filled compilation cache."""
     del gpu
     python = [sys.executable]
-    picture = "experiments/results/before_bicubic_srcnn.png"
+    picture = "docs/cat.png"
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         upscale = [*python, "-m", "srcnn_jax.upscale", picture, "--overwrite", f"-o={folder}/a.png"]

@@ -22,6 +22,7 @@ from experiments.bench.compare import (
 
 GPU_BATCHES = (128, 1024, 4096)
 AT_ONCE = (1, 4, 16, 64)  # networks at once
+EIGH_EVERY = 50  # steps between two eigendecompositions, as in configs/default.py
 
 
 def training_flop(case: Mapping[str, Any]) -> float:
@@ -43,6 +44,42 @@ def benchmark_training(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     results = []
     for network in NETWORKS:
         results += compete_after_all_prepared(_create_on_gpu(network), rounds)
+    return results
+
+
+def benchmark_preconditioner(rounds: int, gpu: bool) -> list[dict[str, Any]]:
+    """What the preconditioner adds to a step: its updates alone, beside a whole step.
+
+    The difference of two steps is smaller than the noise of a machine that others use.
+    """
+    where = on_gpu() if gpu else CPU
+    results = []
+    for network in NETWORKS:
+        case = {**case_of(f"x3,{network}"), "steps_per_dispatch": EIGH_EVERY, "gpu": gpu}
+        always = {**case, "precondition": True, "update_every": EIGH_EVERY}
+        contestants = {
+            "ours, a step, SGD": Contestant("train_ours", {**case, "precondition": False}, where),
+            "ours, SGD alone": Contestant("update_ours", {**always, "precondition": False}, where),
+            "ours, preconditioned SGD alone": Contestant("update_ours", always, where),
+            "ours, the same, fixed bases": Contestant(
+                "update_ours", {**always, "update_every": 10**9}, where
+            ),
+        }
+        competition = Competition(
+            title=f"an update of the weights, {name_of(case)}",
+            contestants=contestants,
+            units=EIGH_EVERY,
+            flop=0,
+            product=product_on_gpu("float32") if gpu else None,
+        )
+        results.append(compete(competition, rounds))
+        step, sgd, preconditioned, fixed = (
+            each["median_ms"] for each in results[-1]["contestants"].values()
+        )
+        print(
+            f"  the preconditioner adds {(preconditioned - sgd) / step:.1%} to a step, "
+            f"of which eigenvectors {(preconditioned - fixed) / step:.1%}"
+        )
     return results
 
 

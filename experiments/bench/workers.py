@@ -65,6 +65,41 @@ def train_ours(arguments: dict[str, Any]) -> Work:
     return work
 
 
+def update_ours(arguments: dict[str, Any]) -> Work:
+    """The optimiser alone, replicated as in a training; a unit is an update of the weights.
+
+    The gradients are random: their values do not matter for the time.
+    """
+    import jax
+
+    from srcnn_jax import parallel, runtime, train_step
+
+    config = _config(arguments)
+    config.optimizer.preconditioner.update_every = arguments["update_every"]
+    runtime.start(config.train.batch_size, 0)
+    devices = parallel.choose_devices(config.train.batch_size, 0)
+    state = train_step.create_train_state(config)
+    shape = (len(devices), config.train.steps_per_dispatch)
+    random = np.random.default_rng(0)
+    gradients = jax.tree.map(
+        lambda p: random.standard_normal((*shape, *p.shape), np.float32), state.params
+    )
+    state = parallel.replicate(state, devices)
+
+    def updates(state, gradients, _):
+        return jax.lax.scan(lambda s, g: (s.apply_gradients(grads=g), s.step), state, gradients)
+
+    run = parallel.pmap_steps(updates, devices)
+
+    def work(count: int) -> None:
+        nonlocal state
+        for _ in range(-(-count // config.train.steps_per_dispatch)):
+            state, steps = run(state, gradients, None)
+            steps.block_until_ready()
+
+    return work
+
+
 def train_at_once(arguments: dict[str, Any]) -> Work:
     """Several networks at once on one device, each with its seed; a unit is a step of one."""
     import jax

@@ -57,7 +57,10 @@ def test_flop_are_those_of_a_direct_convolution():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pipeline", "--gpu"], "--gpu is for train, vmap and predict, not for pipeline"),
+        (
+            ["pipeline", "--gpu"],
+            "--gpu is for train, vmap, preconditioner and predict, not for pipeline",
+        ),
         (["train", "--gpu"], "--gpu needs an NVIDIA GPU"),
         (["train", "--rounds=1"], "--rounds is at least 2, for a spread, not 1"),
         (["trian"], "invalid choice: 'trian'"),
