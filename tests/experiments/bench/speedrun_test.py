@@ -16,8 +16,9 @@ def test_configs(name):
     config = speedrun.get_config(name)
     train.check_config(config)
     words, fields, changed = speedrun.RECORDS[name]
-    kernel_sizes = default.get_config(words).model.kernel_sizes
-    assert config.model.kernel_sizes == kernel_sizes == ((9, 5, 5) if "955" in words else (9, 1, 5))
+    sizes = fields.get("model.kernel_sizes", default.get_config(words).model.kernel_sizes)
+    assert config.model.kernel_sizes == sizes
+    assert len(config.model.features) == len(sizes) - 1
     assert config.train.steps == fields["train.steps"]
     assert f"{config.train.steps:,} steps" in changed
     assert config.name == f"speedrun_{name}"
@@ -36,6 +37,7 @@ def test_row():
     row = clock.row("paper", runs)
     assert row["PSNR"] == "32.400"
     assert row["seconds at 450 GF/s"] == "10.0"
+    assert row["network"] == "9-1-5"
     assert row["reached"] == "yes"
     runs[0]["psnr"] = 32.38
     assert clock.row("paper", runs)["reached"] == "no"
