@@ -202,16 +202,23 @@ def _load_validation(
     config: ml_collections.ConfigDict, tests: list[datasets.Dataset], data_dir: str | None
 ) -> datasets.Dataset:
     """Loads the validation set; a test set takes its place, with a warning, if it is absent."""
-    name = datasets.validation_name(config)
-    for test in tests:
-        if test.name in (name, "sample"):  # the sample is there because named sets are absent
-            return test
     try:
-        return datasets.load(name, data_dir=data_dir)
+        return _find_validation(config, tests, data_dir)
     except datasets.DatasetNotFoundError as absent:
         use = "choose the best weights" if config.train.keep_weights == "best" else "measure PSNR"
         logging.warning("%s will %s during training, because %s", tests[0].name, use, absent)
         return tests[0]
+
+
+def _find_validation(
+    config: ml_collections.ConfigDict, tests: list[datasets.Dataset], data_dir: str | None
+) -> datasets.Dataset:
+    """Finds the validation set among the test sets, or loads it."""
+    name = datasets.validation_name(config)
+    for test in tests:
+        if test.name in (name, "sample"):  # the sample is there because named sets are absent
+            return test
+    return datasets.load(name, data_dir=data_dir)
 
 
 def train_and_evaluate(
@@ -347,6 +354,9 @@ def read_finished(
         )
         assert training is not None
         workdir.check_same_data(path, origins(training, found))
+        if config.train.keep_weights == "best":  # else it has no part in the result
+            validation = _find_validation(config, found, data_dir)
+            workdir.check_same_data(path, origins(validation, []), "validation")
     try:
         weights.load(path)
     except ValueError as error:

@@ -451,8 +451,9 @@ def test_a_test_set_does_not_choose_the_best_weights(tiny_config, tmp_path, monk
         loaded.append(name)
         if name == "held_out" and not data_dir:
             raise datasets.DatasetNotFoundError("'held_out' cannot be found")
-        return datasets.Dataset("held_out", "a test", "0", "ycbcr", tests.images[:2])
+        return datasets.Dataset("held_out", "a test", version, "ycbcr", tests.images[:2])
 
+    version = "0"
     _, (tests,) = datasets.load_all(None, [tiny_config.eval.datasets])
     monkeypatch.setattr(datasets, "load", load)
     assert train.load_data(tiny_config).validation == tests.name
@@ -466,6 +467,12 @@ def test_a_test_set_does_not_choose_the_best_weights(tiny_config, tmp_path, monk
     assert result["validation"]["srcnn"] == max(
         line["psnr"] for line in lines(tmp_path / "a") if "psnr" in line
     )
+    again = train.train_and_evaluate(tiny_config, str(tmp_path / "a"), data_dir=str(tmp_path))
+    assert again == result  # it is finished
+    assert train.train_and_evaluate(tiny_config, str(tmp_path / "a")) == result  # the set is absent
+    version = "1"
+    with pytest.raises(ValueError, match="begun on other data: held_out was a test"):
+        train.train_and_evaluate(tiny_config, str(tmp_path / "a"), data_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize("colour", ["ycbcr", "rgb"])
