@@ -66,8 +66,10 @@ def create_source(
       seed: seed of what is drawn.
 
     Raises:
-      ValueError: if an image is smaller than a patch at every size.
+      ValueError: if an image is smaller than a patch at every size, or the pairs do not fit into
+        the memory.
     """
+    _check_memory(dataset, colours.CHANNELS[colour], downscale_factors, copies)
     pairs = []
     for name, pixels in dataset.images:
         planes = colours.to_planes(pixels, colour, dataset.luminance)
@@ -107,6 +109,23 @@ def create_source(
         heights=heights,
         widths=widths,
     )
+
+
+def _check_memory(
+    dataset: Dataset, channels: int, downscale_factors: Sequence[float], copies: int
+) -> None:
+    """Raises ValueError if the pairs of `create_source` need more than the machine's memory."""
+    pixels = sum(math.prod(each.shape[:2]) for _, each in dataset.images)
+    made = pixels * copies * sum(factor**2 for factor in downscale_factors)
+    needed = 2 * made * 2 * channels * 4  # float32 pairs, and all of them in one array
+    memory = runtime.available_memory()
+    if needed > memory:
+        raise ValueError(
+            f"the {len(dataset.images)} images of {dataset.name} need {needed / 1e9:,.0f} GB in "
+            f"{len(downscale_factors)} sizes and {copies} copies, and there are "
+            f"{memory / 1e9:,.0f} GB of memory: lower data.degraded_copies, or name fewer "
+            "data.downscale_factors or images"
+        )
 
 
 def count_positions(source: PatchSource, patch_size: int, stride: int) -> int:

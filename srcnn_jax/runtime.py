@@ -37,6 +37,16 @@ def available_cores() -> int:
         return cores
 
 
+def available_memory() -> float:
+    """The bytes of memory of this machine, limited by its cgroup; infinite if nothing says so."""
+    memory = math.inf
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or 'max': no limit
+        memory = min(memory, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
+
+
 def largest_divisor(number: int, limit: int) -> int:
     """Returns the largest divisor of `number` that is not above `limit`."""
     return next(n for n in range(max(1, min(limit, number)), 0, -1) if number % n == 0)

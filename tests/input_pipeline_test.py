@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import datasets, degradation, image, input_pipeline
+from srcnn_jax import datasets, degradation, image, input_pipeline, runtime
 from srcnn_jax.degradation import Degradation
 
 
@@ -110,6 +110,17 @@ def test_a_tiny_downscale_factor_needs_no_memory():
     message = r"less than a patch of 21 at 1e-09, the largest of data.downscale_factors: .+ of 1"
     with pytest.raises(ValueError, match=message):
         input_pipeline.create_source(made, downscale_factors=(1e-9,), **options)
+
+
+def test_images_that_need_more_than_the_memory(monkeypatch):
+    made = dataset((30, 40), (30, 40))
+    kind = Degradation(jpeg=(50, 95))
+    options = {"scale": 2, "colour": "y", "patch_size": 21, "degradation": kind}
+    monkeypatch.setattr(runtime, "available_memory", lambda: 100_000)
+    input_pipeline.create_source(made, downscale_factors=(1.0,), copies=2, **options)
+    message = r"the 2 images of made need .* in 1 sizes and 3 copies.*: lower data.degraded_copies"
+    with pytest.raises(ValueError, match=message):
+        input_pipeline.create_source(made, downscale_factors=(1.0,), copies=3, **options)
 
 
 def test_downscale_factors_and_colour():

@@ -27,6 +27,15 @@ def test_available_cores_respects_affinity(monkeypatch):
     assert runtime.available_cores() == 1
 
 
+def test_available_memory_respects_the_cgroup(monkeypatch):
+    machine = runtime.available_memory()
+    assert 1e8 < machine < 1e15
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda _: "max\n")
+    assert runtime.available_memory() >= machine
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda _: "200000000\n")
+    assert runtime.available_memory() == 2e8
+
+
 def test_available_cores_respects_the_cgroup(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
     for content, cores in (("150000 100000\n", 2), ("max 100000\n", 16), ("50000 100000\n", 1)):
