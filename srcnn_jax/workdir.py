@@ -39,8 +39,8 @@ def explain_full_disk(folder: str) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
-            f"the disk of {folder} is all but full: make room, and the same command resumes from "
-            "the last checkpoint"
+            f"the disk of {folder} is all but full, in bytes or in number of files: make room, and "
+            "the same command resumes from the last checkpoint"
         ) from error
 
 
