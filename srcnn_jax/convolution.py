@@ -136,8 +136,9 @@ combine.defvjp(
 
 
 def _stack(arrays: Sequence[jax.Array], axis: int) -> jax.Array:
-    """`jnp.stack`. Here and above, `jax.lax` is traced in less time than `jax.numpy`, which makes a
-    program of each operation: a training of eight layers has thousands."""
+    """`jnp.stack`, which is traced in more time, as all of `jax.numpy`: it makes a program of each
+    operation, and a network of eight layers has thousands.
+    """
     return jax.lax.concatenate([jax.lax.expand_dims(x, (axis,)) for x in arrays], axis)
 
 

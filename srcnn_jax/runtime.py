@@ -41,7 +41,8 @@ def available_memory() -> float:
     """The bytes of memory of this machine, limited by its cgroup; infinite if nothing says so."""
     memory = math.inf
     with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if (pages := os.sysconf("SC_PHYS_PAGES")) > 0:
+            memory = os.sysconf("SC_PAGE_SIZE") * pages
     with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or 'max': no limit
         memory = min(memory, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
     return memory

@@ -333,10 +333,10 @@ def _load_named(args: argparse.Namespace) -> dict[str, Mapping[int, "Network"]]:
     """The networks by what `choose_network` may return; raises ValueError or OSError."""
     from srcnn_jax.weights import pretrained
 
+    if args.weights:
+        return {args.network: load_networks(args.weights)}
     both = [pretrained.BEST, pretrained.PHOTO]
     names = both if args.network == AUTO else [args.network]
-    if args.weights:
-        return dict.fromkeys(names, load_networks(args.weights))
     return {name: load_networks(None, name) for name in names}
 
 

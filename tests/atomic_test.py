@@ -28,15 +28,9 @@ def test_the_old_file_stays_if_the_new_one_cannot_be_written(tmp_path, monkeypat
     assert path.read_bytes() == b"new"
 
 
-def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
-    calls = []
-    fsync, replace = os.fsync, pathlib.Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(
-        pathlib.Path, "replace", lambda *paths: (calls.append("rename"), replace(*paths))
-    )
+def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, disk_calls):
     atomic.write(tmp_path / "a", b"new")
-    assert calls == ["fsync", "rename", "fsync"]  # the last is of the folder
+    assert disk_calls == ["fsync", "rename", "fsync"]  # the last is of the folder
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):

@@ -53,6 +53,18 @@ def equations() -> Callable:
     return walk
 
 
+@pytest.fixture
+def disk_calls(monkeypatch) -> list[str]:
+    """'fsync' and 'rename' of a test's files, in the order of the calls."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, pathlib.Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(
+        pathlib.Path, "replace", lambda *paths: (calls.append("rename"), replace(*paths))
+    )
+    return calls
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """Folder of t91, set5, ...: SRCNN_DATA_DIR, or shared/data beside the checkout."""

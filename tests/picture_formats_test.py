@@ -1,7 +1,6 @@
 """Writing pictures: what each format holds, and that nothing else is lost without a word."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import zlib
@@ -67,15 +66,9 @@ def test_read_and_write(tmp_path):
         picture_formats.write(content, tmp_path / "nowhere" / "a.png")
 
 
-def test_a_picture_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    calls = []
-    fsync, replace = os.fsync, pathlib.Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(
-        pathlib.Path, "replace", lambda *paths: (calls.append("rename"), replace(*paths))
-    )
+def test_a_picture_is_on_the_disk_before_it_has_its_name(tmp_path, disk_calls):
     picture_formats.write(b"content", tmp_path / "a.png")
-    assert calls == ["fsync", "rename", "fsync"]  # the last is of the folder
+    assert disk_calls == ["fsync", "rename", "fsync"]  # the last is of the folder
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX says whether a process is alive")

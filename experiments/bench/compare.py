@@ -109,14 +109,15 @@ class Competition:
       title: of the table.
       contestants: by name; names that begin with 'ours' are not peers.
       units: of work in a round.
-      flop: floating-point operations of one unit, counted for direct convolution.
+      flop: floating-point operations of one unit, counted for direct convolution; None if its rate
+        says nothing.
       product: the contestant that multiplies matrices; NumPy on the CPU by default.
     """
 
     title: str
     contestants: Mapping[str, Contestant]
     units: int
-    flop: float
+    flop: float | None
     product: Contestant | None = None
 
 
@@ -166,15 +167,15 @@ def compete(competition: Competition, rounds: int) -> dict[str, Any]:
     }
     for name, contestant in contestants.items():
         if contestant.missing:
-            print(f"  {name:28} missing: {contestant.missing}")
+            print(f"  {name:30} missing: {contestant.missing}")
             continue
         low, median, high = statistics.quantiles(times[name], n=4)
         ratio = min(peers) / median if peers else None
-        fraction = competition.flop / median / rate
+        fraction = competition.flop / median / rate if competition.flop else None
         print(
-            f"  {name:28} {1e3 * median:8.3g} ms ({1e3 * low:.3g} to {1e3 * high:.3g})  "
+            f"  {name:30} {1e3 * median:8.3g} ms ({1e3 * low:.3g} to {1e3 * high:.3g})  "
             f"{f'{ratio:5.2f} x best peer' if ratio else ''}  "
-            f"{fraction:4.0%} of the matrix product"
+            f"{f'{fraction:4.0%} of the matrix product' if fraction else ''}".rstrip()
         )
         result["contestants"][name] = {
             "median_ms": 1e3 * median,

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from configs import default
 from experiments.bench.compare import (
     CPU,
     NETWORKS,
@@ -22,7 +23,6 @@ from experiments.bench.compare import (
 
 GPU_BATCHES = (128, 1024, 4096)
 AT_ONCE = (1, 4, 16, 64)  # networks at once
-EIGH_EVERY = 50  # steps between two eigendecompositions, as in configs/default.py
 
 
 def training_flop(case: Mapping[str, Any]) -> float:
@@ -53,10 +53,12 @@ def benchmark_preconditioner(rounds: int, gpu: bool) -> list[dict[str, Any]]:
     The difference of two steps is smaller than the noise of a machine that others use.
     """
     where = on_gpu() if gpu else CPU
+    # So a dispatch has one eigendecomposition.
+    period = default.get_config("x3").optimizer.preconditioner.update_every
     results = []
     for network in NETWORKS:
-        case = {**case_of(f"x3,{network}"), "steps_per_dispatch": EIGH_EVERY, "gpu": gpu}
-        always = {**case, "precondition": True, "update_every": EIGH_EVERY}
+        case = {**case_of(f"x3,{network}"), "steps_per_dispatch": period, "gpu": gpu}
+        always = {**case, "precondition": True, "update_every": period}
         contestants = {
             "ours, a step, SGD": Contestant("train_ours", {**case, "precondition": False}, where),
             "ours, SGD alone": Contestant("update_ours", {**always, "precondition": False}, where),
@@ -68,8 +70,8 @@ def benchmark_preconditioner(rounds: int, gpu: bool) -> list[dict[str, Any]]:
         competition = Competition(
             title=f"an update of the weights, {name_of(case)}",
             contestants=contestants,
-            units=EIGH_EVERY,
-            flop=0,
+            units=period,
+            flop=None,
             product=product_on_gpu("float32") if gpu else None,
         )
         results.append(compete(competition, rounds))
