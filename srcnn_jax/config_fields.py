@@ -85,6 +85,32 @@ def explain_unknown(field: str, known: Iterable[str]) -> str:
     return what + (f": did you mean {close[0]}?" if close else ": --mode=config lists them")
 
 
+def check_complete(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Checks that a config has the fields that the programs read, and no others.
+
+    Args:
+      config: the config of a command. Its file may be the user's own, and a flag may have replaced
+        a group of fields by a dict.
+      known: a config with all fields. `optimizer.options` may hold any names.
+
+    Raises:
+      ValueError: if a field is missing or unknown, in one line with the name and the fix.
+    """
+    names, wanted = (
+        {name for name in flatten(each) if not name.startswith("optimizer.options")}
+        for each in (config, known)
+    )
+    if unknown := sorted(names - wanted - {name.rpartition(".")[0] for name in wanted}):
+        raise ValueError(explain_unknown(unknown[0], wanted))
+    if missing := sorted(wanted - names):
+        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise ValueError(
+            f"the config lacks the field {missing[0]}{others}: set fields one by one, "
+            f"--config.{missing[0]}=VALUE, and begin a config file of your own with the config of "
+            "configs/default.py"
+        )
+
+
 def check_whole_numbers(config: Mapping[str, Any]) -> None:
     """Raises ValueError if a whole number of a config has more than 32 bits."""
     for name, value in flatten(config).items():

@@ -25,6 +25,7 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import runpy
 import signal
 import sys
 import traceback
@@ -82,6 +83,7 @@ flags.DEFINE_string("coordinator", None, "host:port of process 0, if the launche
 flags.DEFINE_integer("num_processes", None, "Processes of this job; 1: alone, in any launcher.")
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
+DEFAULT_CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "default.py"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -91,8 +93,16 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = FLAGS(argv)
         if FLAGS.config is None:
-            raise flags.Error("--config is missing: --config=configs/default.py:x4")
-        _ = FLAGS.config.name  # raises if the file could not be read
+            said = any(word.lstrip("-").startswith("config=") for word in argv)
+            raise flags.Error(
+                "the get_config of --config returns None, and not a ConfigDict"
+                if said
+                else "--config is missing: --config=configs/default.py:x4"
+            )
+        _ = FLAGS.config.keys()  # raises if the file could not be read
+        if DEFAULT_CONFIG.is_file():  # not beside an installed package
+            known = runpy.run_path(str(DEFAULT_CONFIG))["get_config"]("x2")
+            config_fields.check_complete(FLAGS.config, known)
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}: flags begin with --")
         return rest
@@ -114,11 +124,17 @@ def _explain(argv: list[str], error: Exception) -> str:
             f"there is no config {path!r} in {os.getcwd()!r}: start from the folder that holds "
             "configs/, the project's checkout, or name the path of a config of your own"
         )
-    message = str(error.args[0] if isinstance(error, KeyError) else error).strip()
+    inner = error  # ml_collections wraps its errors
+    while inner.args and isinstance(inner.args[0], Exception):
+        inner = inner.args[0]
+    message = str(inner.args[0] if isinstance(inner, KeyError) else inner).strip()
     if "Traceback" in message:  # around what get_config raised
         return message.splitlines()[-1].partition(": ")[2]
     if isinstance(error, (AttributeError, KeyError)):  # of a field that the config does not have
-        config: Any = FLAGS["config"].parser.parse(said)
+        try:
+            config: Any = FLAGS["config"].parser.parse(said)
+        except (AttributeError, KeyError):  # the file itself sets it
+            return f"the config {path!r} cannot be read: {_first_and_last(message)}"
         for field in [word.removeprefix("config.") for word in words if word.startswith("config.")]:
             if not config_fields.has(config, field):
                 return config_fields.explain_unknown(field, config_fields.flatten(config))
@@ -127,10 +143,19 @@ def _explain(argv: list[str], error: Exception) -> str:
     if "earlier failure to load: " in message:
         return f"the config {path!r} cannot be read: {message.partition('failure to load: ')[2]}"
     if "as a ConfigDict" in message:
-        return f"{message.partition(': Failed')[0]} is no dict: write \"{{'momentum': 0.9}}\""
+        return (
+            f"{message.partition(': Failed')[0]} is no dict: set one of its fields by a dot and "
+            "its name, or write \"{'momentum': 0.9}\""
+        )
     if not isinstance(error, (flags.Error, ValueError, TypeError, OSError)):
         return f"the config {path!r} cannot be read: {type(error).__name__}: {message}"
     return message
+
+
+def _first_and_last(message: str) -> str:
+    """The first sentence, and the last line, where ml_collections says which name may be meant."""
+    first, *rest = message.splitlines()
+    return ". ".join([first.partition(". ")[0], *rest[-1:]])
 
 
 def main(argv: list[str]) -> None:

@@ -18,6 +18,7 @@ DECAYS = {"momentum", "b1", "b2", "b3", "decay"}  # options of optax that decay 
 RATE_UNITS = ("mse", "euclidean")
 UPDATE_NORM = 0.09  # norm of an update of all weights, before momentum, in 1,000 steps or fewer
 MAX_RATE = 1e-3  # of networks of fewer than 8,000 weights
+TINY = float(jnp.finfo(jnp.float32).tiny)  # a step takes a smaller number for 0
 
 
 def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -> float:
@@ -49,8 +50,8 @@ def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -
             )
         rate = min(UPDATE_NORM / math.sqrt(weights), MAX_RATE)
         return rate * (1000 / max(steps, 1000)) ** 0.25
-    if not 0 < rate < math.inf:
-        raise ValueError(f"optimizer.learning_rate is above 0, not {rate}")
+    if not TINY <= rate < math.inf:
+        raise ValueError(f"optimizer.learning_rate is above 0 in float32, not {rate}")
     return rate
 
 
@@ -171,8 +172,10 @@ def _create_preconditioner(
                 f"optimizer.preconditioner.{field} is 0 or more, and below 1, not {config[field]}"
             )
     for field in ("max_rms", "eps"):
-        if not 0 < config[field] < math.inf:
-            raise ValueError(f"optimizer.preconditioner.{field} is above 0, not {config[field]}")
+        if not TINY <= config[field] < math.inf:
+            raise ValueError(
+                f"optimizer.preconditioner.{field} is above 0 in float32, not {config[field]}"
+            )
     return preconditioner.scale_by_eigenbasis(
         update_every=config.update_every,
         start=min(config.start, steps // 10),

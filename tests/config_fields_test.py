@@ -46,6 +46,29 @@ def test_one_line_about_an_unknown_field(field, words):
     )
 
 
+@pytest.mark.parametrize("options", [{}, {"b1": 0.9}])
+def test_options_are_any(options):
+    config = default.get_config("x3")
+    config.optimizer.options = options
+    config_fields.check_complete(config, default.get_config("x2"))
+
+
+@pytest.mark.parametrize(
+    ("group", "content", "message"),
+    [
+        ("train", {"steps": 5}, "lacks the field train.batch_size and 12 others: set fields one"),
+        ("data", {}, "lacks the field data.augment and "),
+        ("eval", {"metrics": "psnr"}, r"lacks the field eval.datasets: set .* --config.eval.data"),
+        ("eval", {"metrics": "psnr", "datasets": "a", "metric": 1}, "no field 'eval.metric': did"),
+    ],
+)
+def test_a_group_has_all_its_fields(group, content, message):
+    config = default.get_config("x3")
+    config[group] = content
+    with pytest.raises(ValueError, match=message):
+        config_fields.check_complete(config, default.get_config("x2"))
+
+
 def test_every_field_has_a_comment():
     comments = config_fields.read_comments(pathlib.Path(default.__file__))
     fields = config_fields.flatten(default.get_config("x3"))

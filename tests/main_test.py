@@ -129,6 +129,16 @@ def metrics(workdir) -> list[dict]:
         ),
         ((*EVALUATE, "--config.optimizer.options.b1=0.9"), "options=\"{'b1': VALUE}\""),
         ((*EVALUATE, "--config.optimizer.options=momentum=0.9"), "write \"{'momentum': 0.9}\""),
+        (("--config=configs/default.py:x3", "--config.train=5"), "set one of its fields by a dot"),
+        (
+            ("--config=configs/default.py:x3", "--config.train={'steps': 5}"),
+            "lacks the field train.batch_size and 12 others: set fields one by one",
+        ),
+        ((*EVALUATE, "--config.eval={'metrics': 'psnr'}"), "lacks the field eval.datasets: set"),
+        (
+            ("--config=configs/default.py:x3", "--config.model={'layers': 3}"),
+            "no field 'model.layers'",
+        ),
         ((*EVALUATE, "--config.scale=0"), "scale is 2, 3 or 4, not 0"),
         ((*EVALUATE, "--config.eval.datasets="), "eval.datasets names no test set"),
     ],
@@ -142,6 +152,34 @@ def test_a_mistake_is_one_line(arguments, words, tmp_path):
     assert words in line
     assert out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["configs"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("config.train.stepz = 5", 'Did you mean "steps" instead of "stepz"?'),
+        ("config.unlock().train.stepz = 5", "no field 'train.stepz': did you mean train.steps?"),
+        ("del config.unlock().name", "lacks the field name: set"),
+        ("del config.seed", "This ConfigDict is locked"),
+        ("config = ml_collections.ConfigDict({'scale': 2})", "lacks the field data.augment and"),
+        ("config = None", "is None, and not a ConfigDict"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_one_line(line, words, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import ml_collections\nfrom configs import default\n\n"
+        f"def get_config(arg):\n    config = default.get_config(arg)\n    {line}\n"
+        "    return config\n"
+    )
+    code, out, err = call(f"--config={path}:x3", PYTHONPATH=str(ROOT))
+    assert (code, out) == (2, "")
+    *_, line = err.splitlines()  # ml_collections may warn first
+    assert line.startswith("error: ")
+    assert words in line
+    assert len(line) < 300
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) in ([path], [path, tmp_path / "__pycache__"])
 
 
 @pytest.mark.parametrize(
