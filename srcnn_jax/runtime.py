@@ -6,6 +6,8 @@ JAX and TensorFlow are imported inside the functions that need them, because the
 import contextlib
 import ctypes
 import hashlib
+import importlib.metadata
+import importlib.util
 import logging
 import math
 import os
@@ -20,6 +22,9 @@ from typing import Any
 # The devices of a CPU wait for each other. By default XLA aborts after 40 seconds. That would end a
 # training that was only paused (Ctrl-Z, a closed lid) or that has too few cores.
 COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
+# A training step is compiled in a quarter less time by this level (XLA's default is 3), and is as
+# fast. This is of CPUs only, and XLA's flags hold for every device.
+CPU_OPTIMIZATION_FLAG = "--xla_backend_optimization_level=1"
 
 _importing_tensorflow = threading.Lock()
 
@@ -107,13 +112,28 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
     local = devices // processes
     if local < 1:  # a negative number is refused by `parallel.choose_devices`
         local = largest_divisor(batch_size // processes, available_cores())
-    before = os.environ.get("XLA_FLAGS", "")
-    if COLLECTIVE_TIMEOUT_FLAG not in before:
-        os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT_FLAG} {before}"
+    _add_xla_flag(COLLECTIVE_TIMEOUT_FLAG)
+    if _has_only_cpus():
+        _add_xla_flag(CPU_OPTIMIZATION_FLAG)
     jax.config.update("jax_enable_x64", False)  # JAX_ENABLE_X64 is for other programs
     cache_compilations()
     tune_malloc()
     jax.config.update("jax_num_cpu_devices", local)
+
+
+def _add_xla_flag(flag: str) -> None:
+    """Sets a flag of XLA, unless the user has set it. XLA reads them when JAX starts."""
+    before = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in before:
+        os.environ["XLA_FLAGS"] = f"{flag} {before}"
+
+
+def _has_only_cpus() -> bool:
+    """Whether JAX will find no other devices, as no package for them is installed or allowed."""
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        return platforms == "cpu"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
 
 
 def start_if_first(batch_size: int, devices: int) -> str:

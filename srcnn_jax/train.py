@@ -117,7 +117,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"train.keep_weights is 'last' or 'best', not {train.keep_weights!r}")
     devices = parallel.choose_devices(train.batch_size, train.devices)
     train_step.microbatch_count(config, train.batch_size // len(devices))
-    jax.eval_shape(lambda: train_step.create_train_state(config))  # checks without computing
+    jax.eval_shape(  # checks without computing
+        lambda key: train_step.first_state(config, train_step.initial_params(config, key)),
+        jax.random.key(0),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

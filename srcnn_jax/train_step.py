@@ -170,6 +170,34 @@ def create_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
     return optimizer.create_schedule(config.optimizer, rate, steps, label_values(config))
 
 
+def initial_params(config: ml_collections.ConfigDict, key: jax.Array) -> Params:
+    """Random weights of a config; `create_train_state` compiles this.
+
+    Raises:
+      ValueError: if a value of `config.model` is wrong.
+    """
+    model = models.create_model(config)
+    side = 1 + 2 * model.architecture.margin
+    example = jax.ShapeDtypeStruct((1, side, side, model.architecture.channels), jnp.float32)
+    return model.lazy_init(key, example)["params"]
+
+
+def first_state(config: ml_collections.ConfigDict, params: Params) -> TrainState:
+    """The state before the first step; `create_train_state` compiles this.
+
+    Raises:
+      ValueError: if a value of `config.optimizer` is wrong.
+    """
+    tx = optimizer.create_optimizer(
+        config.optimizer,
+        learning_rate(config),
+        config.train.steps,
+        label_values(config),
+        params,
+    )
+    return TrainState.create(apply_fn=models.create_model(config).apply, params=params, tx=tx)
+
+
 def create_train_state(
     config: ml_collections.ConfigDict, initial: Network | None = None
 ) -> TrainState:
@@ -182,33 +210,22 @@ def create_train_state(
     Raises:
       ValueError: if a value of the config is wrong, or `initial` has another architecture.
     """
-    model = models.create_model(config)
-    arch = model.architecture
-    side = 1 + 2 * arch.margin
-    example = jax.ShapeDtypeStruct((1, side, side, arch.channels), jnp.float32)
-    # One program makes all parameters, because loading a program takes as long for an addition.
-    params = jax.jit(lambda key: model.lazy_init(key, example)["params"])(
-        jax.random.key(config.seed)
-    )
-    if initial is not None:
-        shapes = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, dict(initial.params))
-        if shapes[0] != shapes[1]:
-            given = initial.architecture
-            raise ValueError(
-                f"the given weights are a {given.kernel_sizes} network of {given.features} "
-                f"filters for {initial.colour!r}, the config's is {arch.kernel_sizes} of "
-                f"{arch.features} for {config.data.colour!r}"
-            )
-        params = jax.tree.map(jnp.asarray, dict(initial.params))
-    tx = optimizer.create_optimizer(
-        config.optimizer,
-        learning_rate(config),
-        config.train.steps,
-        label_values(config),
-        params,
-    )
-    create = functools.partial(TrainState.create, apply_fn=model.apply, tx=tx)
-    return jax.jit(lambda params: create(params=params))(params)
+    # One program makes everything, because loading a program takes as long for an addition. It runs
+    # once, so a CPU's compiler need not optimise it.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    once = functools.partial(jax.jit, compiler_options=options)
+    key = jax.random.key(config.seed)
+    if initial is None:
+        return once(lambda key: first_state(config, initial_params(config, key)))(key)
+    wanted = jax.eval_shape(functools.partial(initial_params, config), key)
+    if jax.tree.map(jnp.shape, wanted) != jax.tree.map(jnp.shape, dict(initial.params)):
+        given, arch = initial.architecture, models.create_model(config).architecture
+        raise ValueError(
+            f"the given weights are a {given.kernel_sizes} network of {given.features} "
+            f"filters for {initial.colour!r}, the config's is {arch.kernel_sizes} of "
+            f"{arch.features} for {config.data.colour!r}"
+        )
+    return once(functools.partial(first_state, config))(dict(initial.params))
 
 
 def to_arrays(state: TrainState) -> dict[str, Any]:

@@ -78,9 +78,9 @@ def test_gradients_are_those_of_the_plain_convolution(shape, padding):
         y = jax.lax.conv_general_dilated(nhwc, kernel, (1, 1), padded, dimension_numbers=dimensions)
         return jnp.sum(jnp.sin(y))
 
-    expected = jax.grad(plain, (0, 1))(x, kernel)
+    expected = jax.jit(jax.grad(plain, (0, 1)))(x, kernel)
     for form in (ours, channels_last):
-        for a, b in zip(jax.grad(form, (0, 1))(x, kernel), expected, strict=True):
+        for a, b in zip(jax.jit(jax.grad(form, (0, 1)))(x, kernel), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=2e-4 * np.abs(b).max())
 
 
@@ -116,7 +116,9 @@ def test_the_gpu_form_joins_few_arrays_and_adds_no_padded_ones(shape, equations)
 def test_fold_is_the_transpose_of_unfold(windows):
     rng = np.random.default_rng(2)
     x = rng.normal(size=(2, 11, 12)).astype(np.float32)
-    unfolded = convolution.unfold(x, windows)
+    unfold = jax.jit(lambda x: convolution.unfold(x, windows))
+    fold = jax.jit(lambda y: convolution.fold(y, windows))
+    unfolded = unfold(x)
     # every window by hand
     entries = np.moveaxis(x, windows.axis, 0).reshape(windows.size, windows.unit, -1)
     for tap, window in np.ndindex(windows.taps, windows.number):
@@ -127,12 +129,12 @@ def test_fold_is_the_transpose_of_unfold(windows):
         np.testing.assert_array_equal(got, expected)
 
     y = rng.normal(size=unfolded.shape).astype(np.float32)
-    folded = convolution.fold(y, windows)
+    folded = fold(y)
     assert folded.shape == x.shape
     np.testing.assert_allclose(np.vdot(unfolded, y), np.vdot(x, folded), rtol=1e-4)
-    (transposed,) = jax.vjp(lambda x: convolution.unfold(x, windows), x)[1](y)
+    (transposed,) = jax.jit(lambda x, y: jax.vjp(unfold, x)[1](y))(x, y)
     np.testing.assert_array_equal(transposed, folded)
-    (transposed,) = jax.vjp(lambda y: convolution.fold(y, windows), y)[1](x)
+    (transposed,) = jax.jit(lambda x, y: jax.vjp(fold, y)[1](x))(x, y)
     np.testing.assert_array_equal(transposed, unfolded)
 
 

@@ -225,12 +225,13 @@ def test_average_equals_a_loop_over_patches(size, padding):
     height, width = enlarged.shape[:2]
     total, count = np.zeros_like(enlarged), np.zeros_like(enlarged)
     side = min(33, height), min(33, width)
+    srcnn = models.SRCNN(weights.architecture, "he", "channels_last", "float32")
+    apply = jax.jit(srcnn.apply)
     for top in sorted({*range(0, height - side[0], 14), height - side[0]}):
         for left in sorted({*range(0, width - side[1], 14), width - side[1]}):
             where = slice(top, top + side[0]), slice(left, left + side[1])
             patch = padded[top : top + side[0] + 2 * margin, left : left + side[1] + 2 * margin]
-            srcnn = models.SRCNN(weights.architecture, "he", "channels_last", "float32")
-            restored = srcnn.apply({"params": weights.params}, patch[None].astype(np.float32))
+            restored = apply({"params": weights.params}, patch[None].astype(np.float32))
             total[where] += np.asarray(restored)[0]
             count[where] += 1
     assert count.min() == 1

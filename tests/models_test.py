@@ -34,7 +34,7 @@ def create(*args, **kwargs):
     model = srcnn(*args, **kwargs)
     side = sum(model.architecture.kernel_sizes)
     example = jax.ShapeDtypeStruct((1, side, side, model.architecture.channels), jnp.float32)
-    return model, model.lazy_init(jax.random.key(0), example)["params"]
+    return model, jax.jit(lambda key: model.lazy_init(key, example)["params"])(jax.random.key(0))
 
 
 def random_params(model, rng):
@@ -196,8 +196,8 @@ def test_bfloat16_is_float32_less_some_bits():
     model, params = create((9, 3, 5), (16, 8), convolution="channels_last", initializer="identity")
     half = srcnn((9, 3, 5), (16, 8), convolution="channels_last", dtype="bfloat16")
     x = np.float32(np.random.default_rng(0).random((2, 20, 20, 1)))
-    exact = model.apply({"params": params}, x)
-    rounded = half.apply({"params": params}, x)
+    exact = jax.jit(model.apply)({"params": params}, x)
+    rounded = jax.jit(half.apply)({"params": params}, x)
     assert rounded.dtype == jnp.float32
     np.testing.assert_allclose(rounded, exact, atol=0.02)
     assert np.abs(rounded - exact).max() > 1e-4

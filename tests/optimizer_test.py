@@ -66,9 +66,9 @@ def test_any_optimiser_of_optax(name):
     config.name, config.options, config.precondition = name, ml_collections.ConfigDict(), False
     params = create_params(np.random.default_rng(0))
     tx = optimizer.create_optimizer(config, 1e-3, 100, 1, params)
-    state = tx.init(params)
+    state, update = tx.init(params), jax.jit(tx.update)
     for _ in range(2):  # the first rate of the warm-up is zero
-        updates, state = tx.update(params, state, params)
+        updates, state = update(params, state, params)
     assert all(u.any() for u in jax.tree.leaves(updates))
 
 

@@ -1,6 +1,7 @@
 """The process: its cores, and where compiled programs are kept."""
 
 import logging
+import os
 import pathlib
 import signal
 import subprocess
@@ -134,3 +135,23 @@ def test_warnings_of_a_command_are_plain_lines(capsys):
         assert handler.python_handler.format(record) == "warning: no t91"
     finally:
         handler.setFormatter(before)
+
+
+def test_flags_of_xla(monkeypatch):
+    """A flag of the user stays, and what is for CPUs only is not set where a GPU may be."""
+    level, timeout = runtime.CPU_OPTIMIZATION_FLAG, runtime.COLLECTIVE_TIMEOUT_FLAG
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+
+    def flags_after_a_start(before, platforms="", plugins=()):
+        monkeypatch.setenv("XLA_FLAGS", before)
+        monkeypatch.setenv("JAX_PLATFORMS", platforms)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins)
+        runtime.start(64, 1)
+        return os.environ["XLA_FLAGS"].split()
+
+    user = "--xla_backend_optimization_level=2"
+    assert flags_after_a_start("") == [level, timeout]
+    assert flags_after_a_start(user) == [timeout, user]
+    assert flags_after_a_start("", plugins=["xla_cuda12"]) == [timeout]
+    assert flags_after_a_start("", "cpu", plugins=["xla_cuda12"]) == [level, timeout]
+    assert flags_after_a_start("", "cuda,cpu") == [timeout]
