@@ -644,7 +644,8 @@ def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -
     # `psnr_valid` is measured over the valid region, as in the paper's figures.
     run.write(step, psnr=psnr, psnr_valid=over_valid)
     if run.tensorboard:
-        run.tensorboard.picture(step, "first layer", events.mosaic(params["conv1"]["kernel"]))
+        filters = network.params["conv1"]["kernel"]  # of NumPy: JAX would compile each operation
+        run.tensorboard.picture(step, "first layer", events.mosaic(filters))
         # They are restored once more, so that `mean_psnr` need not keep the images: 3 of 50.
         for test in data.validation_images[:SHOWN_IMAGES]:
             run.tensorboard.picture(
