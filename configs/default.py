@@ -143,7 +143,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         train.log_every = train.eval_every = train.checkpoint_every = 50
         optimizer.warmup_steps = 10
         evaluation.datasets = "set5"
-    return config.lock()  # a misspelt field raises AttributeError
+    config.lock()  # a misspelt field raises AttributeError
+    optimizer.options.unlock()
+    return config
 
 
 def _one_of(words: list[str], choices: tuple[str, ...], what: str, default: str = "") -> str:

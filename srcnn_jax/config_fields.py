@@ -10,6 +10,9 @@ import tokenize
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import ml_collections
+
+OPTIONS = "optimizer.options"  # a group that may hold any fields
 MAX_WHOLE_NUMBER = 2**31 - 1
 INDENT = 4 * " "  # before a comment
 RENAMED = {  # fields of earlier versions, and their names now
@@ -85,6 +88,20 @@ def explain_unknown(field: str, known: Iterable[str]) -> str:
     return what + (f": did you mean {close[0]}?" if close else ": --mode=config lists them")
 
 
+def fill_added(config: ml_collections.ConfigDict) -> None:
+    """Gives a config of an earlier version the fields of `ADDED` that it lacks, in place."""
+    with config.unlocked():
+        for field, value in ADDED.items():
+            *groups, name = field.split(".")
+            group = config
+            for each in groups:
+                if each not in group:
+                    group[each] = ml_collections.ConfigDict()
+                group = group[each]
+            if name not in group:
+                group[name] = tuple(value) if isinstance(value, list) else value
+
+
 def check_complete(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Checks that a config has the fields that the programs read, and no others.
 
@@ -97,7 +114,7 @@ def check_complete(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
       ValueError: if a field is missing or unknown, in one line with the name and the fix.
     """
     names, wanted = (
-        {name for name in flatten(each) if not name.startswith("optimizer.options")}
+        {OPTIONS if name.startswith(f"{OPTIONS}.") else name for name in flatten(each)}
         for each in (config, known)
     )
     if unknown := sorted(names - wanted - {name.rpartition(".")[0] for name in wanted}):
@@ -105,9 +122,9 @@ def check_complete(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     if missing := sorted(wanted - names):
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise ValueError(
-            f"the config lacks the field {missing[0]}{others}: set fields one by one, "
-            f"--config.{missing[0]}=VALUE, and begin a config file of your own with the config of "
-            "configs/default.py"
+            f"the config lacks the field {missing[0]}{others}: a dict for a group holds all of its "
+            f"fields (--config.{missing[0]}=VALUE sets one alone), and a config file of your own "
+            "begins with the config of configs/default.py"
         )
 
 

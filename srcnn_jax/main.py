@@ -22,6 +22,7 @@ Pictures are enlarged by `python -m srcnn_jax.upscale`.
 # come after the flags are read, so that --help and errors in the flags need no waiting.
 
 import importlib.metadata
+import itertools
 import os
 import pathlib
 import re
@@ -37,6 +38,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 try:
+    import ml_collections
     from absl import app, flags
     from ml_collections import config_flags
 
@@ -92,17 +94,21 @@ def parse_flags(argv: list[str]) -> list[str]:
     runtime.print_any_name()
     try:
         rest = FLAGS(argv)
-        if FLAGS.config is None:
-            said = any(word.lstrip("-").startswith("config=") for word in argv)
+        said = _said_config(argv)
+        if said is None:
+            raise flags.Error("--config is missing: --config=configs/default.py:x4")
+        config = FLAGS.config
+        if config is not None:
+            _ = config.keys()  # raises if the file could not be read
+        if not isinstance(config, ml_collections.ConfigDict):
             raise flags.Error(
-                "the get_config of --config returns None, and not a ConfigDict"
-                if said
-                else "--config is missing: --config=configs/default.py:x4"
+                f"the get_config of {said.partition(':')[0]!r} returns a {type(config).__name__}, "
+                "not a ConfigDict: end it by `return config`"
             )
-        _ = FLAGS.config.keys()  # raises if the file could not be read
+        config_fields.fill_added(config)
         if DEFAULT_CONFIG.is_file():  # not beside an installed package
             known = runpy.run_path(str(DEFAULT_CONFIG))["get_config"]("x2")
-            config_fields.check_complete(FLAGS.config, known)
+            config_fields.check_complete(config, known)
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}: flags begin with --")
         return rest
@@ -112,12 +118,22 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(2)
 
 
+def _said_config(argv: list[str]) -> str | None:
+    """The value of --config in the command line; None if there is none."""
+    said = None
+    for arg, after in itertools.pairwise([*argv, ""]):
+        name, equals, value = arg.partition("=")
+        if name in ("-config", "--config"):
+            said = value if equals else after
+    return said
+
+
 def _explain(argv: list[str], error: Exception) -> str:
     """What is wrong with the command line, and how to spell it."""
     words = [word.lstrip("-") for arg in argv[1:] for word in arg.split("=", 1)]
-    said = words[words.index("config") + 1] if "config" in words[:-1] else ""
+    said = _said_config(argv) or ""
     path = said.partition(":")[0]
-    if "config" in words and not path:
+    if _said_config(argv) is not None and not path:
         return "--config is empty: --config=configs/default.py:x4"
     if path and not pathlib.Path(path).is_file():
         return (
@@ -127,7 +143,7 @@ def _explain(argv: list[str], error: Exception) -> str:
     inner = error  # ml_collections wraps its errors
     while inner.args and isinstance(inner.args[0], Exception):
         inner = inner.args[0]
-    message = str(inner.args[0] if isinstance(inner, KeyError) else inner).strip()
+    message = str(inner.args[0] if isinstance(inner, KeyError) and inner.args else inner).strip()
     if "Traceback" in message:  # around what get_config raised
         return message.splitlines()[-1].partition(": ")[2]
     if isinstance(error, (AttributeError, KeyError)):  # of a field that the config does not have
@@ -154,7 +170,7 @@ def _explain(argv: list[str], error: Exception) -> str:
 
 def _first_and_last(message: str) -> str:
     """The first sentence, and the last line, where ml_collections says which name may be meant."""
-    first, *rest = message.splitlines()
+    first, *rest = message.splitlines() or [""]
     return ". ".join([first.partition(". ")[0], *rest[-1:]])
 
 
@@ -172,7 +188,10 @@ def main(argv: list[str]) -> None:
     config = FLAGS.config
     try:
         job = launch.find(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
-        runtime.start(config.train.batch_size, config.train.devices, job.count if job else 1)
+        if FLAGS.mode == "train":
+            runtime.start(config.train.batch_size, config.train.devices, job.count if job else 1)
+        else:
+            runtime.start_alone()
         if job:
             launch.join(job)
         with launch.lost_process_as_error():

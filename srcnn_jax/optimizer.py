@@ -18,7 +18,7 @@ DECAYS = {"momentum", "b1", "b2", "b3", "decay"}  # options of optax that decay 
 RATE_UNITS = ("mse", "euclidean")
 UPDATE_NORM = 0.09  # norm of an update of all weights, before momentum, in 1,000 steps or fewer
 MAX_RATE = 1e-3  # of networks of fewer than 8,000 weights
-TINY = float(jnp.finfo(jnp.float32).tiny)  # a step takes a smaller number for 0
+FLOAT32 = 1.2e-38, 3.4e38  # a step takes a smaller number for 0, and a larger one for infinity
 
 
 def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -> float:
@@ -36,8 +36,8 @@ def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -
       weights: number of weights of the network, without biases.
 
     Raises:
-      ValueError: if the rate is not a positive number, or None without a rule for it, or optax has
-        no such optimiser.
+      ValueError: if the rate is not in the range of `FLOAT32`, or None without a rule for it, or
+        optax has no such optimiser.
     """
     rate = config.learning_rate
     if rate is None:
@@ -50,8 +50,9 @@ def learning_rate(config: ml_collections.ConfigDict, steps: int, weights: int) -
             )
         rate = min(UPDATE_NORM / math.sqrt(weights), MAX_RATE)
         return rate * (1000 / max(steps, 1000)) ** 0.25
-    if not TINY <= rate < math.inf:
-        raise ValueError(f"optimizer.learning_rate is above 0 in float32, not {rate}")
+    low, high = FLOAT32
+    if not low <= rate <= high:  # also true for NaN
+        raise ValueError(f"optimizer.learning_rate is from {low} to {high}, not {rate}")
     return rate
 
 
@@ -172,9 +173,10 @@ def _create_preconditioner(
                 f"optimizer.preconditioner.{field} is 0 or more, and below 1, not {config[field]}"
             )
     for field in ("max_rms", "eps"):
-        if not TINY <= config[field] < math.inf:
+        low, high = FLOAT32
+        if not low <= config[field] <= high:
             raise ValueError(
-                f"optimizer.preconditioner.{field} is above 0 in float32, not {config[field]}"
+                f"optimizer.preconditioner.{field} is from {low} to {high}, not {config[field]}"
             )
     return preconditioner.scale_by_eigenbasis(
         update_every=config.update_every,

@@ -23,7 +23,7 @@ from typing import Any
 # training that was only paused (Ctrl-Z, a closed lid) or that has too few cores.
 COLLECTIVE_TIMEOUT_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 # A training step is compiled in a quarter less time by this level (XLA's default is 3), and is as
-# fast. This is of CPUs only, and XLA's flags hold for every device.
+# fast. The level was measured on CPUs. A flag of XLA holds for every device.
 CPU_OPTIMIZATION_FLAG = "--xla_backend_optimization_level=1"
 
 _importing_tensorflow = threading.Lock()
@@ -85,7 +85,8 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
 
     By default a CPU is one device of JAX. This makes one device for each core that this process may
     use, or fewer if their number would not divide the batch. It also calls `cache_compilations` and
-    `tune_malloc`. Call it once, before anything starts JAX, and before `launch.join`.
+    `tune_malloc`, and adds to the environment variable XLA_FLAGS. Call it once, before anything
+    starts JAX, and before `launch.join`.
 
     Args:
       batch_size: patches of a step, over all processes.
@@ -132,8 +133,9 @@ def _has_only_cpus() -> bool:
     """Whether JAX will find no other devices, as no package for them is installed or allowed."""
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return not plugins and importlib.util.find_spec("libtpu") is None
+    named = any(map(os.environ.get, ("PJRT_NAMES_AND_LIBRARY_PATHS", "TPU_LIBRARY_PATH")))
+    packages = any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))
+    return not (named or packages or importlib.metadata.entry_points(group="jax_plugins"))
 
 
 def start_if_first(batch_size: int, devices: int) -> str:

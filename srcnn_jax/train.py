@@ -118,8 +118,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     devices = parallel.choose_devices(train.batch_size, train.devices)
     train_step.microbatch_count(config, train.batch_size // len(devices))
     jax.eval_shape(  # checks without computing
-        lambda key: train_step.first_state(config, train_step.initial_params(config, key)),
-        jax.random.key(0),
+        lambda: train_step.first_state(
+            config, train_step.initial_params(config, jax.random.key(config.seed))
+        )
     )
 
 
@@ -644,7 +645,7 @@ def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -
     # `psnr_valid` is measured over the valid region, as in the paper's figures.
     run.write(step, psnr=psnr, psnr_valid=over_valid)
     if run.tensorboard:
-        filters = network.params["conv1"]["kernel"]  # of NumPy: JAX would compile each operation
+        filters = network.params["conv1"]["kernel"]  # arrays of JAX would compile each operation
         run.tensorboard.picture(step, "first layer", events.mosaic(filters))
         # They are restored once more, so that `mean_psnr` need not keep the images: 3 of 50.
         for test in data.validation_images[:SHOWN_IMAGES]:

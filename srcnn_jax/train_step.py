@@ -171,7 +171,14 @@ def create_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
 
 
 def initial_params(config: ml_collections.ConfigDict, key: jax.Array) -> Params:
-    """Random weights of a config; `create_train_state` compiles this.
+    """Returns the random weights of a config; `create_train_state` compiles this.
+
+    Args:
+      config: as `configs/default.py`.
+      key: the random key.
+
+    Returns:
+      {'conv1': {'kernel': (f, f, in, out), 'bias': (out,)}, ...}, float32.
 
     Raises:
       ValueError: if a value of `config.model` is wrong.
@@ -183,10 +190,15 @@ def initial_params(config: ml_collections.ConfigDict, key: jax.Array) -> Params:
 
 
 def first_state(config: ml_collections.ConfigDict, params: Params) -> TrainState:
-    """The state before the first step; `create_train_state` compiles this.
+    """Returns the state before the first step; `create_train_state` compiles this.
+
+    Args:
+      config: as `configs/default.py`.
+      params: as from `initial_params`.
 
     Raises:
-      ValueError: if a value of `config.optimizer` is wrong.
+      ValueError: if a value of `config.optimizer`, `config.model` or `train.loss_channels` is
+        wrong.
     """
     tx = optimizer.create_optimizer(
         config.optimizer,

@@ -48,17 +48,38 @@ def test_one_line_about_an_unknown_field(field, words):
 
 @pytest.mark.parametrize("options", [{}, {"b1": 0.9}])
 def test_options_are_any(options):
-    config = default.get_config("x3")
+    config, known = default.get_config("x3"), default.get_config("x2")
+    config.optimizer.options.nesterov = True
+    config_fields.check_complete(config, known)
     config.optimizer.options = options
-    config_fields.check_complete(config, default.get_config("x2"))
+    config_fields.check_complete(config, known)
+    with config.unlocked():
+        config.optimizer.optionsz = options
+        with pytest.raises(ValueError, match=r"'optimizer.optionsz.*': "):
+            config_fields.check_complete(config, known)
+        del config.optimizer.optionsz, config.optimizer.options
+    with pytest.raises(ValueError, match=r"lacks the field optimizer\.options: a dict"):
+        config_fields.check_complete(config, known)
+
+
+def test_a_config_of_an_earlier_version_gets_what_was_added():
+    config = default.get_config("x3")
+    with config.unlocked():
+        del config.data.degradation, config.data.degraded_copies, config.train.cauchy_scale
+    config_fields.fill_added(config)
+    assert config.to_dict() == default.get_config("x3").to_dict()
 
 
 @pytest.mark.parametrize(
     ("group", "content", "message"),
     [
-        ("train", {"steps": 5}, "lacks the field train.batch_size and 12 others: set fields one"),
+        ("train", {"steps": 5}, "lacks the field train.batch_size and 12 others: a dict for a gr"),
         ("data", {}, "lacks the field data.augment and "),
-        ("eval", {"metrics": "psnr"}, r"lacks the field eval.datasets: set .* --config.eval.data"),
+        (
+            "eval",
+            {"metrics": "psnr"},
+            r"lacks the field eval.datasets: .*config.eval.datasets=",
+        ),
         ("eval", {"metrics": "psnr", "datasets": "a", "metric": 1}, "no field 'eval.metric': did"),
     ],
 )

@@ -146,6 +146,7 @@ def test_flags_of_xla(monkeypatch):
         monkeypatch.setenv("XLA_FLAGS", before)
         monkeypatch.setenv("JAX_PLATFORMS", platforms)
         monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         runtime.start(64, 1)
         return os.environ["XLA_FLAGS"].split()
 
