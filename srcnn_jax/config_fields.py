@@ -120,10 +120,10 @@ def check_complete(config: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     if unknown := sorted(names - wanted - {name.rpartition(".")[0] for name in wanted}):
         raise ValueError(explain_unknown(unknown[0], wanted))
     if missing := sorted(wanted - names):
-        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ValueError(
             f"the config lacks the field {missing[0]}{others}: a dict for a group holds all of its "
-            f"fields (--config.{missing[0]}=VALUE sets one alone), and a config file of your own "
+            f"fields, while --config.{missing[0]}=VALUE sets one alone; a config file of your own "
             "begins with the config of configs/default.py"
         )
 

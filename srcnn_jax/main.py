@@ -94,16 +94,16 @@ def parse_flags(argv: list[str]) -> list[str]:
     runtime.print_any_name()
     try:
         rest = FLAGS(argv)
-        said = _said_config(argv)
-        if said is None:
+        said, config = _said_config(argv), FLAGS.config
+        if config is None and said is None:  # a --flagfile may say it, too
             raise flags.Error("--config is missing: --config=configs/default.py:x4")
-        config = FLAGS.config
         if config is not None:
             _ = config.keys()  # raises if the file could not be read
         if not isinstance(config, ml_collections.ConfigDict):
+            path = (said or "--config").partition(":")[0]
             raise flags.Error(
-                f"the get_config of {said.partition(':')[0]!r} returns a {type(config).__name__}, "
-                "not a ConfigDict: end it by `return config`"
+                f"the get_config of {path!r} returns a {type(config).__name__}, not a ConfigDict: "
+                "end it by `return config`"
             )
         config_fields.fill_added(config)
         if DEFAULT_CONFIG.is_file():  # not beside an installed package

@@ -73,8 +73,8 @@ def test_a_config_of_an_earlier_version_gets_what_was_added():
 @pytest.mark.parametrize(
     ("group", "content", "message"),
     [
-        ("train", {"steps": 5}, "lacks the field train.batch_size and 12 others: a dict for a gr"),
-        ("data", {}, "lacks the field data.augment and "),
+        ("train", {"steps": 5}, r"lacks the field train.batch_size \(and 12 more\): a dict for a"),
+        ("data", {}, r"lacks the field data.augment \(and "),
         (
             "eval",
             {"metrics": "psnr"},

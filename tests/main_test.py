@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -132,7 +133,7 @@ def metrics(workdir) -> list[dict]:
         (("--config=configs/default.py:x3", "--config.train=5"), "set one of its fields by a dot"),
         (
             ("--config=configs/default.py:x3", "--config.train={'steps': 5}"),
-            "lacks the field train.batch_size and 11 others: a dict for a group holds all of its",
+            "lacks the field train.batch_size (and 11 more): a dict for a group holds all of its",
         ),
         ((*EVALUATE, "--config.eval={'metrics': 'psnr'}"), "lacks the field eval.datasets: a dict"),
         (("--mode=config", "--config=configs/default.py:x3", "--config.nosuch=1"), "no field 'nos"),
@@ -162,7 +163,7 @@ def test_a_mistake_is_one_line(arguments, words, tmp_path):
         ("config.unlock().train.stepz = 5", "no field 'train.stepz': did you mean train.steps?"),
         ("del config.unlock().name", "lacks the field name: a dict"),
         ("del config.seed", "This ConfigDict is locked"),
-        ("config = ml_collections.ConfigDict({'scale': 2})", "lacks the field data.augment and"),
+        ("config = ml_collections.ConfigDict({'scale': 2})", "lacks the field data.augment (and"),
         ("config = None", "mine.py' returns a NoneType, not a ConfigDict: end it by"),
         ("config = dict(config)", "mine.py' returns a dict, not a ConfigDict"),
         ("raise KeyError", "mine.py' cannot be read"),
@@ -378,6 +379,13 @@ def test_kills_leave_no_trace(photographs, tmp_path):
     ):
         np.testing.assert_array_equal(a["kernel"], b["kernel"])
         np.testing.assert_array_equal(a["bias"], b["bias"])
+
+
+def test_a_flagfile_may_name_the_config(tmp_path):
+    (tmp_path / "flags").write_text("--config=configs/default.py:x3\n--mode=config\n")
+    code, out, err = call(f"--flagfile={tmp_path / 'flags'}", "--config.train.steps=77")
+    assert code == 0, err
+    assert re.search(r"^train\.steps +77 ", out, re.MULTILINE)
 
 
 def test_an_unknown_flag_tells_where_the_flags_are_listed():
