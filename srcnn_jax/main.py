@@ -93,17 +93,17 @@ def parse_flags(argv: list[str]) -> list[str]:
     """Reads the command line; a mistake in a flag or a config is one line, and exit code 2."""
     runtime.print_any_name()
     try:
+        argv = [argv[0], *FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]  # of --flagfile
         rest = FLAGS(argv)
         said, config = _said_config(argv), FLAGS.config
-        if config is None and said is None:  # a --flagfile may say it, too
+        if said is None:
             raise flags.Error("--config is missing: --config=configs/default.py:x4")
         if config is not None:
             _ = config.keys()  # raises if the file could not be read
         if not isinstance(config, ml_collections.ConfigDict):
-            path = (said or "--config").partition(":")[0]
             raise flags.Error(
-                f"the get_config of {path!r} returns a {type(config).__name__}, not a ConfigDict: "
-                "end it by `return config`"
+                f"the get_config of {said.partition(':')[0]!r} returns a {type(config).__name__}, "
+                "not a ConfigDict: end it by `return config`"
             )
         config_fields.fill_added(config)
         if DEFAULT_CONFIG.is_file():  # not beside an installed package
@@ -131,9 +131,9 @@ def _said_config(argv: list[str]) -> str | None:
 def _explain(argv: list[str], error: Exception) -> str:
     """What is wrong with the command line, and how to spell it."""
     words = [word.lstrip("-") for arg in argv[1:] for word in arg.split("=", 1)]
-    said = _said_config(argv) or ""
-    path = said.partition(":")[0]
-    if _said_config(argv) is not None and not path:
+    said = _said_config(argv)
+    path = (said or "").partition(":")[0]
+    if said is not None and not path:
         return "--config is empty: --config=configs/default.py:x4"
     if path and not pathlib.Path(path).is_file():
         return (
@@ -148,7 +148,7 @@ def _explain(argv: list[str], error: Exception) -> str:
         return message.splitlines()[-1].partition(": ")[2]
     if isinstance(error, (AttributeError, KeyError)):  # of a field that the config does not have
         try:
-            config: Any = FLAGS["config"].parser.parse(said)
+            config: Any = FLAGS["config"].parser.parse(said or "")
         except (AttributeError, KeyError):  # the file itself sets it
             return f"the config {path!r} cannot be read: {_first_and_last(message)}"
         for field in [word.removeprefix("config.") for word in words if word.startswith("config.")]:

@@ -172,8 +172,8 @@ def _create_preconditioner(
             raise ValueError(
                 f"optimizer.preconditioner.{field} is 0 or more, and below 1, not {config[field]}"
             )
+    low, high = FLOAT32
     for field in ("max_rms", "eps"):
-        low, high = FLOAT32
         if not low <= config[field] <= high:
             raise ValueError(
                 f"optimizer.preconditioner.{field} is from {low} to {high}, not {config[field]}"

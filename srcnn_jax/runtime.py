@@ -114,7 +114,7 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
     if local < 1:  # a negative number is refused by `parallel.choose_devices`
         local = largest_divisor(batch_size // processes, available_cores())
     _add_xla_flag(COLLECTIVE_TIMEOUT_FLAG)
-    if _has_only_cpus():
+    if has_only_cpus():
         _add_xla_flag(CPU_OPTIMIZATION_FLAG)
     jax.config.update("jax_enable_x64", False)  # JAX_ENABLE_X64 is for other programs
     cache_compilations()
@@ -122,20 +122,23 @@ def start(batch_size: int, devices: int, processes: int = 1) -> None:
     jax.config.update("jax_num_cpu_devices", local)
 
 
-def _add_xla_flag(flag: str) -> None:
-    """Sets a flag of XLA, unless the user has set it. XLA reads them when JAX starts."""
-    before = os.environ.get("XLA_FLAGS", "")
-    if flag.partition("=")[0] not in before:
-        os.environ["XLA_FLAGS"] = f"{flag} {before}"
+def has_only_cpus() -> bool:
+    """Whether JAX will find no other devices, because no package for them is installed or allowed.
 
-
-def _has_only_cpus() -> bool:
-    """Whether JAX will find no other devices, as no package for them is installed or allowed."""
+    The answer starts no device, so it may be asked before `start`.
+    """
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
     named = any(map(os.environ.get, ("PJRT_NAMES_AND_LIBRARY_PATHS", "TPU_LIBRARY_PATH")))
     packages = any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))
     return not (named or packages or importlib.metadata.entry_points(group="jax_plugins"))
+
+
+def _add_xla_flag(flag: str) -> None:
+    """Sets a flag of XLA, unless the user has set it. XLA reads them when JAX starts."""
+    before = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in before:
+        os.environ["XLA_FLAGS"] = f"{flag} {before}"
 
 
 def start_if_first(batch_size: int, devices: int) -> str:

@@ -14,7 +14,7 @@ from srcnn_jax import runtime
 jax.config.update("jax_num_cpu_devices", 8)
 
 # Tests compile as a training does, which is faster. The commands that they start set their own.
-if runtime._has_only_cpus():
+if runtime.has_only_cpus():
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XLA_FLAGS", runtime.CPU_OPTIMIZATION_FLAG, prepend=" ")
         jax.devices()  # JAX reads the flags once

@@ -386,6 +386,9 @@ def test_a_flagfile_may_name_the_config(tmp_path):
     code, out, err = call(f"--flagfile={tmp_path / 'flags'}", "--config.train.steps=77")
     assert code == 0, err
     assert re.search(r"^train\.steps +77 ", out, re.MULTILINE)
+    code, out, err = call(f"--flagfile={tmp_path / 'flags'}", "--config.train.stops=77")
+    assert (code, out) == (2, "")
+    assert "no field 'train.stops': did you mean train.steps?" in err
 
 
 def test_an_unknown_flag_tells_where_the_flags_are_listed():
