@@ -15,7 +15,7 @@ import numpy as np
 
 from srcnn_jax import colour as colours
 from srcnn_jax import degradation as degradations
-from srcnn_jax import image, runtime
+from srcnn_jax import image, parallel, runtime
 from srcnn_jax.datasets import Dataset
 from srcnn_jax.degradation import RELEASED, Degradation
 
@@ -70,8 +70,10 @@ def create_source(
         the memory.
     """
     _check_memory(dataset, colours.CHANNELS[colour], downscale_factors, copies)
-    pairs = []
-    for name, pixels in dataset.images:
+
+    def pairs_of(named: tuple[str, np.ndarray]) -> list[np.ndarray]:
+        name, pixels = named
+        pairs = []
         planes = colours.to_planes(pixels, colour, dataset.luminance)
         planes = planes.astype(np.float32) / np.float32(255)  # (H, W, C)
         side = min(planes.shape[:2])
@@ -101,6 +103,10 @@ def create_source(
                 small_planes = colours.to_planes(small / 255.0, colour, dataset.luminance)
                 enlarged = degradations.enlarge(small_planes, scale, degradation)
                 pairs.append(np.stack([enlarged.astype(np.float32), label], axis=2))
+        return pairs
+
+    each = parallel.map_in_threads(pairs_of, dataset.images)
+    pairs = [pair for pairs in each for pair in pairs]
     heights, widths = np.array([pair.shape[:2] for pair in pairs], np.int64).T
     channels = colours.CHANNELS[colour]
     return PatchSource(
@@ -186,7 +192,7 @@ def patch_positions(
     offsets, counts, ends = tf.constant(source.offsets), tf.constant(counts), tf.constant(ends)
     heights, widths = tf.constant(source.heights), tf.constant(source.widths)
     starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
-    dtype = tf.int32 if len(source.pixels) < 2**31 else tf.int64
+    dtype = position_dtype(source)
 
     def draw(number):
         # All arrays here are int64 (n,) unless a comment says otherwise: n patches of one batch.
@@ -242,6 +248,11 @@ def patch_positions(
     options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options).as_numpy_iterator()
+
+
+def position_dtype(source: PatchSource) -> type[np.signedinteger]:
+    """The type of `patch_positions`: the smaller one that can count all pixels."""
+    return np.int32 if len(source.pixels) < 2**31 else np.int64
 
 
 def extract_patches(

@@ -230,15 +230,20 @@ def cache_compilations() -> None:
     except OSError:
         cpu = ""
     cpu = hashlib.sha256(f"{platform.machine()} {platform.processor()} {cpu}".encode()).hexdigest()
-    try:
-        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(caches, "srcnn_jax", cpu[:16])
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the folder is not writable, or there is no home
-        return
-    if os.access(folder, os.W_OK):
+    if folder := cache_folder(cpu[:16]):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def cache_folder(name: str = "") -> pathlib.Path | None:
+    """The folder of the user's caches for this package, or a folder in it; None without a place."""
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(caches, "srcnn_jax", name)
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # the folder is not writable, or there is no home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def import_tensorflow() -> Any:

@@ -64,10 +64,13 @@ def test_points_and_pictures_take_no_memory_for_good(tmp_path):
         writer.flush()
 
     write(range(300))
-    before = resident()
-    write(range(300, 1300))
+    grown = []
+    for first in (300, 1300, 2300):  # threads of earlier tests may take memory meanwhile
+        before = resident()
+        write(range(first, first + 1000))
+        grown.append(resident() - before)
     writer.close()
-    assert resident() - before < 1e6  # 2e6 with numbers of Python
+    assert min(grown) < 1e5  # 2e6 if each number is kept
 
 
 def test_side_by_side_is_the_middle():
