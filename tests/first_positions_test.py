@@ -1,12 +1,9 @@
 """The first positions that are kept for the next training are those that TensorFlow draws."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from srcnn_jax import first_positions, input_pipeline
+from srcnn_jax import first_positions, input_pipeline, runtime
 
 SETTINGS = {
     "patch_size": 5, "context": 1, "stride": 1, "augment": True, "batch_size": 6,
@@ -113,23 +110,21 @@ def test_without_a_place_for_them_all_works(source, monkeypatch, tmp_path):
     check_same(source)
 
 
-WITHOUT_TENSORFLOW = """
-import sys
-import numpy as np
-from srcnn_jax import first_positions, input_pipeline
-source = input_pipeline.PatchSource(np.zeros((400, 2, 1), np.float32), *np.array([[0], [20], [20]]))
-settings = dict(patch_size=5, context=0, stride=1, augment=True, batch_size=6, seeds=[0],
-                steps=range(int(sys.argv[1])), steps_per_dispatch=2, shard=(0, 1))
-print(sum(array.sum() for array in first_positions.patch_positions(source, **settings)))
-print("tensorflow" in sys.modules)
-"""
+def test_kept_positions_need_no_tensorflow(source, monkeypatch):
+    settings = SETTINGS | {"steps": range(32)}
+    drawn = list(first_positions.patch_positions(source, **settings))
+    monkeypatch.setattr(runtime, "import_tensorflow", lambda: pytest.fail("it is imported"))
+    np.testing.assert_array_equal(list(first_positions.patch_positions(source, **settings)), drawn)
 
 
-def test_kept_positions_need_no_tensorflow():
-    def run(steps: int) -> list[str]:
-        command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(steps)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+def test_an_error_of_tensorflow_is_raised(source, monkeypatch):
+    check_same(source)
 
-    first, again, longer = run(16), run(16), run(18)
-    assert first[0] == again[0]
-    assert [first[1], again[1], longer[1]] == ["True", "False", "True"]
+    def fail():
+        raise ImportError("no TensorFlow")
+
+    monkeypatch.setattr(runtime, "import_tensorflow", fail)
+    arrays = first_positions.patch_positions(source, **SETTINGS)
+    assert len([next(arrays) for _ in range(8)]) == 8
+    with pytest.raises(ImportError, match="no TensorFlow"):
+        next(arrays)

@@ -307,7 +307,8 @@ def test_signals_save_and_exit(photographs, tmp_path, number):
 @pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="no /proc")
 @pytest.mark.parametrize("library", ["jaxlib", "tensorflow"])
 def test_ctrl_c_while_modules_load_says_nothing(photographs, tmp_path, library):
-    process = start(*tiny(photographs, 100_000, tmp_path))
+    empty = str(tmp_path / "cache")  # with kept positions it would train meanwhile
+    process = start(*tiny(photographs, 100_000, tmp_path / "run"), XDG_CACHE_HOME=empty)
     while library not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
         assert process.poll() is None
         time.sleep(0.01)
