@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,18 +25,25 @@ BEFORE_IMPORT = 4
 def patch_positions(source: PatchSource, **settings: Any) -> Iterator[np.ndarray]:
     """Yields the same arrays as `input_pipeline.patch_positions`, and keeps the first ones.
 
-    If they were kept before, TensorFlow is imported in a thread after the first three, and not at
+    If they were kept before, TensorFlow is imported in a thread after the first four, and not at
     all if there are no more. A file that is damaged is drawn anew.
 
     Args:
       source, settings: as `input_pipeline.patch_positions`.
     """
     path, shape = _place(source, settings)
-    first = _read(path, shape, source)
-    if path is None or first is None:
-        yield from _keep(input_pipeline.patch_positions(source, **settings), path, shape)
+    if path is None:
+        yield from input_pipeline.patch_positions(source, **settings)
         return
     count = _steps_in_array(settings)
+    first = _read(path, shape, source)
+    if first is None:
+        fresh = input_pipeline.patch_positions(source, **settings)
+        new = [next(fresh) for _ in range(0, shape[0], count)]
+        _keep(path, new)  # before they are used: a training that is stopped soon keeps them, too
+        yield from new
+        yield from fresh
+        return
     arrays = [first[i : i + count] for i in range(0, len(first), count)]
     yield from arrays[:BEFORE_IMPORT]
     steps = settings["steps"][len(first) // len(settings["seeds"]) :]
@@ -98,11 +105,9 @@ def _place(
 
 
 def _read(
-    path: pathlib.Path | None, shape: tuple[int, int, int], source: PatchSource
+    path: pathlib.Path, shape: tuple[int, int, int], source: PatchSource
 ) -> np.ndarray | None:
     """Reads kept positions. It returns None if there are none, or if their checksum is wrong."""
-    if path is None:
-        return None
     try:
         content = path.read_bytes()
     except OSError:
@@ -113,19 +118,9 @@ def _read(
     return np.frombuffer(positions, input_pipeline.position_dtype(source)).reshape(shape)
 
 
-def _keep(
-    drawn: Iterator[np.ndarray], path: pathlib.Path | None, shape: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
-    """Yields what is drawn, and writes the first arrays to the file once all of them are drawn."""
-    first: list[np.ndarray] = []
-    missing = shape[0] if path else 0
-    for array in drawn:
-        if path and missing:
-            first.append(array)
-            missing -= len(array)
-            if not missing:
-                content = np.concatenate(first).tobytes()
-                with contextlib.suppress(OSError):  # a full disk: the next start takes longer
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    atomic.write(path, hashlib.sha256(content).digest() + content)
-        yield array
+def _keep(path: pathlib.Path, first: Sequence[np.ndarray]) -> None:
+    """Writes the first arrays with their checksum. A full disk makes the next start longer."""
+    content = np.concatenate(first).tobytes()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, hashlib.sha256(content).digest() + content)
