@@ -58,12 +58,6 @@ def patch_positions(source: PatchSource, **settings: Any) -> Iterator[np.ndarray
     yield from drawn.result()
 
 
-def are_kept(source: PatchSource, **settings: Any) -> bool:
-    """Whether `patch_positions` of these arguments finds its first arrays."""
-    path, _ = _place(source, settings)
-    return path is not None and path.exists()
-
-
 def _steps_in_array(settings: dict[str, Any]) -> int:
     """Counts the first axis of an array of positions: one for each step and seed."""
     return settings["steps_per_dispatch"] * len(settings["seeds"])

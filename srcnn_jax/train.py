@@ -26,7 +26,6 @@ from srcnn_jax import (
     degradation,
     evaluate,
     events,
-    first_positions,
     input_pipeline,
     optimizer,
     parallel,
@@ -277,8 +276,8 @@ def train_and_evaluate(
     if save_images:
         evaluate.check_file_names(data.tests, config.scale)
     devices = parallel.choose_devices(config.train.batch_size, config.train.devices)
-    if _draws_first_positions(path, config, data):
-        # TensorFlow is imported in a thread, because that takes as long as the rest of the start.
+    if checkpoint.latest_step(path / "checkpoints"):
+        # It will wait for TensorFlow, whose import takes as long as the rest of the start.
         threading.Thread(target=runtime.import_tensorflow).start()
     state = train_step.create_train_state(config, initial)
     with contextlib.ExitStack() as stack:
@@ -323,18 +322,6 @@ def train_and_evaluate(
         f"result    {_summary(result)}\n"
     )
     return result
-
-
-def _draws_first_positions(
-    path: pathlib.Path, config: ml_collections.ConfigDict, data: RunData
-) -> bool:
-    """Whether the first step needs positions that no earlier training has kept."""
-    if checkpoint.latest_step(path / "checkpoints"):
-        return True
-    shard = jax.process_index(), jax.process_count()
-    steps = range(config.train.steps)
-    settings = train_step.position_settings(config, [config.seed], steps, shard)
-    return not first_positions.are_kept(data.source, **settings)
 
 
 def _summary(result: Mapping[str, Any]) -> str:
