@@ -31,11 +31,12 @@ def patch_positions(source: PatchSource, **settings: Any) -> Iterator[np.ndarray
     Args:
       source, settings: as `input_pipeline.patch_positions`.
     """
-    path, shape = _place(source, settings)
-    if path is None:
+    place = _place(source, settings)
+    if place is None:
         yield from input_pipeline.patch_positions(source, **settings)
         return
-    count = _steps_in_array(settings)
+    path, shape = place
+    count = _rows_in_array(settings)
     first = _read(path, shape, source)
     if first is None:
         fresh = input_pipeline.patch_positions(source, **settings)
@@ -58,30 +59,30 @@ def patch_positions(source: PatchSource, **settings: Any) -> Iterator[np.ndarray
     yield from drawn.result()
 
 
-def _steps_in_array(settings: dict[str, Any]) -> int:
-    """Counts the first axis of an array of positions: one for each step and seed."""
+def _rows_in_array(settings: dict[str, Any]) -> int:
+    """Counts the rows of an array of positions: one for each step and seed."""
     return settings["steps_per_dispatch"] * len(settings["seeds"])
 
 
 def _place(
     source: PatchSource, settings: dict[str, Any]
-) -> tuple[pathlib.Path | None, tuple[int, int, int]]:
+) -> tuple[pathlib.Path, tuple[int, int, int]] | None:
     """Finds where the first positions of a training are kept.
 
     The name of the file is a checksum of all that they depend on: the sizes of the images, the
     settings, the code that draws them, and the version of TensorFlow.
 
     Returns:
-      The file, and the shape of its positions, (k seeds, n, 7). There is no file for a training
-      that resumes, or if an array is too large, or if there is no folder for it.
+      The file, and the shape of its positions, (rows, n, 7), with a row for each step and seed.
+      None for a training that resumes, or if an array is too large, or without a cache folder.
     """
-    steps, in_array = settings["steps"], _steps_in_array(settings)
+    steps, in_array = settings["steps"], _rows_in_array(settings)
     part = settings["batch_size"] // settings["shard"][1]
     arrays = min(MAX_ARRAYS, MAX_BYTES // (in_array * part * 7 * 8))
     shape = min(arrays * in_array, len(steps) * len(settings["seeds"])), part, 7
     folder = runtime.cache_folder()
     if folder is None or not shape[0] or steps[0] != 0:
-        return None, shape
+        return None
     depends = settings | {"steps": shape[0], "seeds": [*settings["seeds"]]}
     versions = [
         f"{found.name} {found.version}"
@@ -91,7 +92,7 @@ def _place(
     try:
         code = pathlib.Path(input_pipeline.__file__).read_bytes()
     except OSError:
-        return None, shape
+        return None
     digest = hashlib.sha256(f"{versions} {sorted(depends.items())} {shape} ".encode() + code)
     for sizes in (source.heights, source.widths, source.offsets):
         digest.update(sizes.tobytes())
