@@ -16,7 +16,7 @@ from srcnn_jax import config_fields, image, metrics, parallel, paths, workdir
 from srcnn_jax import degradation as degradations
 from srcnn_jax.datasets import Dataset, dataset_names, load, load_all
 from srcnn_jax.degradation import RELEASED, Degradation
-from srcnn_jax.predict import predict, predict_self_ensemble
+from srcnn_jax.predict import predict, predict_self_ensemble, shared_columns
 from srcnn_jax.weights import Network
 
 MAX_FILE_NAME = 255  # bytes, on the usual disks
@@ -160,6 +160,14 @@ def score(
     }
 
 
+def restore(network: Network, images: Sequence[TestImage]) -> Iterator[np.ndarray]:
+    """Yields the luminance that a network restores of each image of a test set, uint8 (H, W)."""
+    columns = shared_columns(test.enlarged.shape[1] for test in images)
+    for test in images:
+        planes = predict(network, test.enlarged, tile_columns=columns)
+        yield to_luminance(planes, network.colour, test.luminance)
+
+
 def mean_psnr(network: Network, images: Sequence[TestImage], borders: Sequence[int]) -> list[float]:
     """Mean PSNR in dB over a test set, measured on the validation set during training.
 
@@ -173,8 +181,7 @@ def mean_psnr(network: Network, images: Sequence[TestImage], borders: Sequence[i
       One mean for each border.
     """
     rows = []
-    for test in images:
-        output = to_luminance(predict(network, test.enlarged), network.colour, test.luminance)
+    for test, output in zip(images, restore(network, images), strict=True):
         most = (min(output.shape) - 1) // 2
         rows.append(
             [
@@ -312,10 +319,13 @@ def evaluate_all(
     """
     restored = predict_self_ensemble if self_ensemble else predict
     folders = folder_names(datasets)
+    columns = shared_columns(
+        pixels.shape[1] // scale * scale for dataset in datasets for _, pixels in dataset.images
+    )
 
     def restore_by(method: str, dataset: Dataset, test: TestImage) -> np.ndarray:
         network = networks[method]
-        planes = restored(network, test.enlarged)
+        planes = restored(network, test.enlarged, tile_columns=columns)
         luminance = to_luminance(planes, network.colour, test.luminance)
         if images_dir or pairs_dir:
             shown = pictures(test, planes, network.colour, scale, method)

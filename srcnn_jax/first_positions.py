@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from srcnn_jax import atomic, input_pipeline, runtime
-from srcnn_jax.input_pipeline import PatchSource
+from srcnn_jax.input_pipeline import POSITION_NUMBERS, PatchSource
 
 MAX_ARRAYS, MAX_BYTES = 8, 2**22  # that are kept of a training; 0.3 MB with the default config
 # Arrays that are handed over before TensorFlow is imported. It would slow down the compilation.
@@ -78,8 +78,8 @@ def _place(
     """
     steps, in_array = settings["steps"], _rows_in_array(settings)
     part = settings["batch_size"] // settings["shard"][1]
-    arrays = min(MAX_ARRAYS, MAX_BYTES // (in_array * part * 7 * 8))
-    shape = min(arrays * in_array, len(steps) * len(settings["seeds"])), part, 7
+    arrays = min(MAX_ARRAYS, MAX_BYTES // (in_array * part * POSITION_NUMBERS * 8))
+    shape = min(arrays * in_array, len(steps) * len(settings["seeds"])), part, POSITION_NUMBERS
     folder = runtime.cache_folder()
     if folder is None or not shape[0] or steps[0] != 0:
         return None

@@ -19,6 +19,7 @@ from srcnn_jax import image, parallel, runtime
 from srcnn_jax.datasets import Dataset
 from srcnn_jax.degradation import RELEASED, Degradation
 
+POSITION_NUMBERS = 7  # that describe a patch, see `patch_positions`
 MAX_DEVICE_BYTES = 2**32  # max bytes of training images in a GPU's memory, or in all CPU devices'
 TRANSFORMS = 8  # flips and rotations of a square
 

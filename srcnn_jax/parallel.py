@@ -80,7 +80,7 @@ def pmap_parts(function: Callable, devices: tuple[jax.Device, ...], **static: An
     return jax.pmap(functools.partial(function, **static), in_axes=(None, 0, 0), devices=devices)
 
 
-def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
+def pmap_steps(steps: Callable, devices: list[jax.Device]) -> jax.stages.Wrapped:
     """Returns `steps(state, batches, pixels) -> (state, losses)`, data-parallel over `devices`.
 
     All devices hold the same state and the same pixels, so these have no axis of devices. Batches
@@ -96,6 +96,31 @@ def pmap_steps(steps: Callable, devices: list[jax.Device]) -> Callable:
         devices=devices,
         donate_argnums=(0,),
     )
+
+
+def compile_in_thread(function: jax.stages.Wrapped, *arguments: Any) -> Callable:
+    """Compiles a function of `pmap_steps` in a thread that starts at once.
+
+    Args:
+      function: from `pmap_steps`.
+      arguments: arrays as the function will get them, or their shapes (`shape_on_devices`).
+
+    Returns:
+      The function. A call waits for the thread, and raises the error of the compilation.
+    """
+
+    def compile_it() -> None:
+        function.lower(*arguments).compile()  # JAX keeps the program for calls of these shapes
+
+    pool = concurrent.futures.ThreadPoolExecutor(1, "compile_in_thread")
+    compiling = pool.submit(compile_it)
+    pool.shutdown(wait=False)
+
+    def call(*args: Any) -> Any:
+        compiling.result()
+        return function(*args)
+
+    return call
 
 
 def mean(tree: Any, axis_name: str | None) -> Any:
@@ -167,7 +192,7 @@ def prefetch_to_devices(
       Iterator over the same pytrees with arrays (devices, k, n / devices, ...), sharded over the
       first axis. An error in `batches` is raised by the iterator.
     """
-    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    sharding = _over(devices)
 
     def shard(x: np.ndarray) -> jax.Array:
         parts = x.reshape(x.shape[0], len(devices), -1, *x.shape[2:]).swapaxes(0, 1)
@@ -194,6 +219,20 @@ def prefetch_to_devices(
 
     threading.Thread(target=fill, daemon=True).start()
     return take()
+
+
+def shape_on_devices(
+    shape: tuple[int, ...], dtype: Any, devices: list[jax.Device]
+) -> jax.ShapeDtypeStruct:
+    """Returns shape, type and sharding that `prefetch_to_devices` gives an array (k, n, ...)."""
+    steps, patches, *rest = shape
+    parts = len(devices), steps, patches // len(devices), *rest
+    return jax.ShapeDtypeStruct(parts, dtype, sharding=_over(devices))
+
+
+def _over(devices: list[jax.Device]) -> NamedSharding:
+    """The sharding of batches: each of the local devices has an entry of the first axis."""
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
 
 def max_over_processes(number: int) -> int:

@@ -8,7 +8,7 @@ This file has two more forms of the forward pass of `forward.py`: `_tile_batch_l
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -23,12 +23,19 @@ from srcnn_jax.weights import Network
 MAX_TILE_ROWS = 512  # about the max rows of a tile; the result does not depend on it
 MIN_TILE_ROWS = 128  # min rows of a tile on several devices, because tiles compute overlaps twice
 TILE_COLUMNS = 256, 384, 512  # columns of a tile in the batch-last form; wide tiles are faster
+SHARED_COLUMNS = range(256, 513, 32)  # of which a set of images has one, see `shared_columns`
+MAX_SHARED_COST = 8 / 7  # columns that tiles of a shared width cover, over those of own widths
 MAX_TILE_COLUMNS = 2048  # max columns in the channels-last form: a tile takes up to 1 GB of a GPU
 BLOCK_ROWS = 24, 12  # rows of a cache block: if all middle layers are pointwise, and if not
 
 
 def predict(
-    network: Network, image: np.ndarray, *, tile_rows: int = MAX_TILE_ROWS, form: str = "auto"
+    network: Network,
+    image: np.ndarray,
+    *,
+    tile_rows: int = MAX_TILE_ROWS,
+    tile_columns: int | None = None,
+    form: str = "auto",
 ) -> np.ndarray:
     """Restores one bicubic-enlarged image; the output has the size of the input.
 
@@ -43,6 +50,8 @@ def predict(
       network: the network; it must have as many channels as the image.
       image: float32 (H, W, C) on the scale 0..1.
       tile_rows: approximate number of rows that a device computes at a time.
+      tile_columns: number of columns that a device computes at a time; None to choose it by the
+        image's width. Each number is another program to compile: see `shared_columns`.
       form: 'auto', 'batch_last' or 'channels_last', as `models.SRCNN.convolution`.
 
     Returns:
@@ -55,10 +64,12 @@ def predict(
     if image.ndim != 3 or image.shape[-1] != arch.channels:
         raise ValueError(f"the network needs (H, W, {arch.channels}), not {image.shape}")
     with jax.enable_x64(False):  # a program that uses 64 bits may call this
-        return _predict(network, image, tile_rows, form)
+        return _predict(network, image, tile_rows, tile_columns, form)
 
 
-def _predict(network: Network, image: np.ndarray, tile_rows: int, form: str) -> np.ndarray:
+def _predict(
+    network: Network, image: np.ndarray, tile_rows: int, tile_columns: int | None, form: str
+) -> np.ndarray:
     """`predict`, in JAX's mode of 32 bits."""
     arch = network.architecture
     height, width, _ = image.shape
@@ -67,7 +78,9 @@ def _predict(network: Network, image: np.ndarray, tile_rows: int, form: str) -> 
     batch_last = convolution.uses_batch_last(form)
     devices = tuple(jax.local_devices())
 
-    rows, columns, capacity = _layout(height, width, arch, tile_rows, len(devices), batch_last)
+    columns = tile_columns or _tile_columns(width, batch_last)
+    across = -(-width // columns)
+    rows, capacity = _tile_rows(height, across, arch, tile_rows, len(devices), batch_last)
     corners = itertools.product(range(0, height, rows), range(0, width, columns))
 
     restore_tile = _tile_batch_last if batch_last else _tile_channels_last
@@ -98,7 +111,9 @@ def _predict(network: Network, image: np.ndarray, tile_rows: int, form: str) -> 
     return out
 
 
-def predict_self_ensemble(network: Network, image: np.ndarray) -> np.ndarray:
+def predict_self_ensemble(
+    network: Network, image: np.ndarray, *, tile_columns: int | None = None
+) -> np.ndarray:
     """Restores an image eight times, flipped and rotated, and returns the mean of the results.
 
     This is the "enhanced prediction" of Timofte et al. (CVPR 2016), called self-ensemble since. It
@@ -109,7 +124,8 @@ def predict_self_ensemble(network: Network, image: np.ndarray) -> np.ndarray:
         turned = image.transpose(axes)
         for down, across in itertools.product((1, -1), (1, -1)):
             flipped = np.ascontiguousarray(turned[::down, ::across])
-            total += predict(network, flipped)[::down, ::across].transpose(axes)
+            restored = predict(network, flipped, tile_columns=tile_columns)
+            total += restored[::down, ::across].transpose(axes)
     return (total / 8).astype(np.float32)
 
 
@@ -155,31 +171,57 @@ def _fill(tile: np.ndarray, image: np.ndarray, corner: tuple[int, int], margin: 
     tile[tuple(inside)] = np.pad(part, (*missing, (0, 0)), mode="edge") if margin else part
 
 
-def _layout(
-    height: int, width: int, arch: Architecture, tile_rows: int, devices: int, batch_last: bool
-) -> tuple[int, int, int]:
-    """Chooses the tiles of an image.
+def _tile_rows(
+    height: int, across: int, arch: Architecture, tile_rows: int, devices: int, batch_last: bool
+) -> tuple[int, int]:
+    """Chooses the rows of an image's tiles, of which `across` are beside each other.
 
     Returns:
-      (rows, columns, capacity): the rows and columns of a tile, and the rows that the compiled
-      program can hold. The program depends on capacity and columns, so these take few values.
+      (rows, capacity): the rows of a tile, and the rows that the compiled program can hold. The
+      program depends on the capacity, so this takes few values.
     """
-    columns = _tile_columns(width) if batch_last else min(-(-width // 256) * 256, MAX_TILE_COLUMNS)
     overlap = arch.kernel_sizes[-1] - 1  # rows of the last hidden layer that two tiles share
     block = _block_rows(arch)
     capacity = -(-(tile_rows + overlap) // block) * block - overlap
-    across = -(-width // columns)
     multiple = devices // math.gcd(devices, across)  # `down` is a multiple of it: no idle device
     down = -(-height // capacity)
     down = max(down, min(-(-down // multiple) * multiple, height // MIN_TILE_ROWS))
     rows = -(-(-(-height // down) + overlap) // block) * block - overlap  # whole blocks
     if not batch_last and down > 1:  # this form computes its whole capacity, and not blocks
         capacity = -(-rows // MIN_TILE_ROWS) * MIN_TILE_ROWS
-    return rows, columns, capacity
+    return rows, capacity
 
 
-def _tile_columns(width: int) -> int:
-    """The entry of `TILE_COLUMNS` whose tiles cover the fewest columns; the widest of equals."""
+def shared_columns(widths: Iterable[int]) -> int | None:
+    """Chooses `tile_columns` for a set of images, so that all of them share one program.
+
+    A program takes a second and more to compile, as long as many images take to restore.
+
+    Args:
+      widths: the number of columns of each image.
+
+    Returns:
+      The number whose tiles cover the fewest columns, or None if that is more than
+      `MAX_SHARED_COST` times what the tiles cover where each image has its own number.
+    """
+    widths = list(widths)
+
+    def covered(columns: int) -> int:
+        return sum(-(-width // columns) * columns for width in widths)
+
+    shared = min(SHARED_COLUMNS, key=covered)
+    own = sum(-(-width // (columns := _tile_columns(width, True))) * columns for width in widths)
+    return shared if covered(shared) <= MAX_SHARED_COST * own else None
+
+
+def _tile_columns(width: int, batch_last: bool) -> int:
+    """The columns of an image's tiles.
+
+    In the batch-last form it is the entry of `TILE_COLUMNS` whose tiles cover the fewest columns;
+    the widest of equals.
+    """
+    if not batch_last:
+        return min(-(-width // 256) * 256, MAX_TILE_COLUMNS)
     return min(TILE_COLUMNS, key=lambda columns: (-(-width // columns) * columns, -columns))
 
 

@@ -299,8 +299,8 @@ def train_and_evaluate(
         _say(f"workdir   {path}" + (f", resumed after step {start}" if start else ""))
         progress = create_progress([run], data)
         steps = range(start, config.train.steps)
-        run_steps, batches = train_step.create_steps(config, data.source, devices, steps)
         state = parallel.replicate(state, parallel.local(devices))
+        run_steps, batches = train_step.create_steps(config, data.source, devices, steps, state)
         (params,) = run_loop(
             [run],
             data,
@@ -649,17 +649,13 @@ def measure(run: OpenRun, data: RunData, step: int, params: train_step.Params) -
         filters = network.params["conv1"]["kernel"]  # arrays of JAX would compile each operation
         run.tensorboard.picture(step, "first layer", events.mosaic(filters))
         # They are restored once more, so that `mean_psnr` need not keep the images: 3 of 50.
-        for test in data.validation_images[:SHOWN_IMAGES]:
+        restored = evaluate.restore(network, data.validation_images)
+        for test, output in zip(data.validation_images[:SHOWN_IMAGES], restored, strict=False):
+            bicubic = evaluate.to_luminance(test.bicubic, network.colour, test.luminance)
             run.tensorboard.picture(
                 step,
                 f"{test.name}: bicubic, SRCNN, original",
-                events.side_by_side(
-                    [
-                        evaluate.to_luminance(planes, network.colour, test.luminance)
-                        for planes in (test.bicubic, evaluate.predict(network, test.enlarged))
-                    ]
-                    + [test.truth]
-                ),
+                events.side_by_side([bicubic, output, test.truth]),
             )
     return psnr
 

@@ -282,6 +282,7 @@ def create_steps(
     source: input_pipeline.PatchSource,
     devices: list[jax.Device],
     steps: range,
+    state: TrainState | None = None,
 ) -> tuple[Callable, Iterator[Any]]:
     """Returns the data-parallel `train_steps` of a config, and this process's batches for them.
 
@@ -290,6 +291,8 @@ def create_steps(
       source: the training images.
       devices: the devices of all processes.
       steps: the steps to make batches for, numbered from 0.
+      state: the replicated state of the first call. If it is given, its program is compiled in a
+        thread that starts at once, while the first batch is made.
 
     Returns:
       `run(state, batch) -> (state, losses)`, and the batches, which are on the local devices.
@@ -305,7 +308,14 @@ def create_steps(
         cauchy_scale=config.train.cauchy_scale,
         axis_name=parallel.AXIS,
     )
-    run = parallel.pmap_steps(step, devices)
+    mapped = parallel.pmap_steps(step, devices)
+    run: Callable = mapped
+    if state is not None and pixels is not None and steps:
+        count = min(config.train.steps_per_dispatch, len(steps))
+        shape = count, config.train.batch_size // shard[1], input_pipeline.POSITION_NUMBERS
+        dtype = input_pipeline.position_dtype(source)
+        first = parallel.shape_on_devices(shape, dtype, local)
+        run = parallel.compile_in_thread(mapped, state, first, pixels)
     return lambda state, batch: run(state, batch, pixels), batches
 
 

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.extend
@@ -57,6 +57,17 @@ def equations() -> Callable:
                 yield from walk(below, (*above, equation.primitive.name))
 
     return walk
+
+
+@pytest.fixture
+def programs() -> Iterator[list[str]]:
+    """An event for each program that JAX compiles, or reads from the cache, during a test."""
+    made: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: made.append(event) if "backend_compile" in event else None
+    )
+    yield made
+    jax.monitoring.clear_event_listeners()
 
 
 @pytest.fixture

@@ -40,6 +40,16 @@ def test_a_network_that_changes_nothing_scores_as_bicubic():
     json.dumps(result, allow_nan=False)
 
 
+def test_images_of_several_widths_share_a_program(programs):
+    dataset = made((30, 512), (30, 288), (30, 255), (30, 280), (34, 228))
+    network = dataclasses.replace(IDENTITY, padding="valid,same")  # no other test compiles it
+    tests = evaluate.create_test_images(dataset, 3, "y")
+    evaluate.mean_psnr(network, tests, [3])
+    assert len(programs) == 1
+    evaluate.evaluate(network, [dataset], 3)
+    assert len(programs) == 1
+
+
 def test_the_protocol_step_by_step():
     dataset = made((41, 50, 3))
     (_, pixels), scale = dataset.images[0], 4

@@ -41,6 +41,41 @@ def test_prefetch_shards_and_passes_errors_on():
         next(ready)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_compiles_in_a_thread_and_not_again(count, programs):
+    devices = jax.local_devices()[:count]
+
+    def steps(state, batch, pixels):
+        total = jax.lax.psum(batch["x"].sum(), parallel.AXIS)
+        return state + total + pixels.sum(), total
+
+    state = parallel.replicate(np.float32(2), devices)
+    pixels = parallel.replicate(np.ones(3, np.float32), devices)
+    first = {"x": parallel.shape_on_devices((3, 4, 5), np.float32, devices)}
+    run = parallel.pmap_steps(steps, devices)
+    run = parallel.compile_in_thread(run, state, first, pixels)
+    ready = parallel.prefetch_to_devices(iter([{"x": np.ones((3, 4, 5), np.float32)}] * 2), devices)
+    for thread in threading.enumerate():
+        if thread.name.startswith("compile_in_thread"):
+            thread.join()
+    del programs[:]
+    state, total = run(state, next(ready), pixels)
+    state, total = run(state, next(ready), pixels)
+    assert not programs
+    assert (float(total), float(state)) == (60, 2 + 2 * 63)
+
+
+def test_the_error_of_a_compilation_in_a_thread_is_raised_by_the_call():
+    devices = jax.local_devices()[:1]
+
+    def steps(state, batch, pixels):
+        raise ValueError("no such layer")
+
+    run = parallel.compile_in_thread(parallel.pmap_steps(steps, devices), 0.0, np.ones((1, 2)), 0.0)
+    with pytest.raises(ValueError, match="no such layer"):
+        run(0.0, np.ones((1, 2)), 0.0)
+
+
 def test_prefetch_keeps_the_order_of_patches():
     devices = jax.local_devices()[:4]
     batch = np.arange(2 * 8).reshape(2, 8)

@@ -8,7 +8,7 @@ import pytest
 from reference import whole
 
 from srcnn_jax.architecture import Architecture
-from srcnn_jax.predict import predict, predict_self_ensemble
+from srcnn_jax.predict import predict, predict_self_ensemble, shared_columns
 from srcnn_jax.weights import Network
 
 COLOUR = {1: "y", 3: "rgb"}
@@ -76,6 +76,20 @@ def test_the_last_block_may_begin_beyond_the_image(kernel_sizes):
 @pytest.mark.parametrize("form", ["batch_last", "channels_last"])
 def test_more_columns_than_a_tile(form):
     _check(_weights((3, 1, 3), (4, 3), "same"), _image((6, 300, 1)), form=form)
+
+
+@pytest.mark.parametrize("form", ["batch_last", "channels_last"])
+@pytest.mark.parametrize("tile_columns", [1, 7, 33, 64])
+def test_tile_columns_do_not_change_the_result(tile_columns, form):
+    weights = _weights((5, 3, 3), (4, 3), "same,valid,same")
+    _check(weights, _image((9, 33, 1)), tile_columns=tile_columns, form=form)
+
+
+def test_images_share_columns_where_that_costs_little():
+    assert shared_columns([512, 288, 256, 280, 228]) == 288  # Set5
+    assert shared_columns([480] * 120 + [320] * 80) == 480  # photographs of BSDS500
+    assert shared_columns([100]) == 256
+    assert shared_columns([384, 384, 384, 512]) is None  # 15 % more by tiles of 384
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])

@@ -2,13 +2,14 @@
 
 import functools
 import re
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srcnn_jax import train, train_step
+from srcnn_jax import parallel, train, train_step
 from srcnn_jax.architecture import context_of, create_architecture
 
 
@@ -30,6 +31,22 @@ def test_loss_is_the_mean_squared_error(tiny_config):
     smaller = batch | {"label": batch["label"][:, 1:]}
     with pytest.raises(ValueError, match="labels are"):
         jax.eval_shape(lambda: train_step.loss_fn(state.params, state.apply_fn, smaller))
+
+
+def test_the_first_steps_are_compiled_while_their_batch_is_made(tiny_config, programs):
+    source = train.load_data(tiny_config).source
+    devices = parallel.choose_devices(tiny_config.train.batch_size, 2)
+    state = parallel.replicate(train_step.create_train_state(tiny_config), devices)
+    run, batches = train_step.create_steps(tiny_config, source, devices, range(7), state)
+    for thread in threading.enumerate():
+        if thread.name.startswith("compile_in_thread"):
+            thread.join()
+    for expected in 0, 1:  # five steps, and the two that are left
+        batch = next(batches)
+        del programs[:]
+        state, losses = run(state, batch)
+        assert len(programs) == expected
+    assert np.isfinite(losses).all()
 
 
 def test_loss_of_some_channels(tiny_config):
