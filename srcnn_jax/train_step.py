@@ -291,8 +291,8 @@ def create_steps(
       source: the training images.
       devices: the devices of all processes.
       steps: the steps to make batches for, numbered from 0.
-      state: the replicated state of the first call. If it is given, its program is compiled in a
-        thread that starts at once, while the first batch is made.
+      state: the replicated state of the first call. If it is given, and there is one process, its
+        program is compiled in a thread that starts at once, while the first batch is made.
 
     Returns:
       `run(state, batch) -> (state, losses)`, and the batches, which are on the local devices.
@@ -310,9 +310,10 @@ def create_steps(
     )
     mapped = parallel.pmap_steps(step, devices)
     run: Callable = mapped
-    if state is not None and pixels is not None and steps:
+    # `pmap` cannot be lowered for the shapes of several processes.
+    if state is not None and pixels is not None and steps and shard[1] == 1:
         count = min(config.train.steps_per_dispatch, len(steps))
-        shape = count, config.train.batch_size // shard[1], input_pipeline.POSITION_NUMBERS
+        shape = count, config.train.batch_size, input_pipeline.POSITION_NUMBERS
         dtype = input_pipeline.position_dtype(source)
         first = parallel.shape_on_devices(shape, dtype, local)
         run = parallel.compile_in_thread(mapped, state, first, pixels)
