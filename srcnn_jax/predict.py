@@ -97,7 +97,9 @@ def _predict(
     shape = capacity + 2 * radius, columns + 2 * radius, arch.channels
     before = None
     while group := list(itertools.islice(corners, len(devices))):
-        padded = group + [(height, 0)] * (len(devices) - len(group))  # the other devices are idle
+        # The other devices are idle: so far beyond the image, a tile needs no block.
+        beyond = height + arch.kernel_sizes[-1], 0
+        padded = group + [beyond] * (len(devices) - len(group))
         tiles = np.zeros((len(devices), *shape), np.float32)
         for tile, (top, left) in zip(tiles, padded, strict=True):
             _fill(tile, image, (top - radius, left - radius), margin)
