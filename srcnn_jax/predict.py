@@ -101,7 +101,7 @@ def _predict(
         beyond = height + arch.kernel_sizes[-1], 0
         padded = group + [beyond] * (len(devices) - len(group))
         tiles = np.zeros((len(devices), *shape), np.float32)
-        for tile, (top, left) in zip(tiles, padded, strict=True):
+        for tile, (top, left) in zip(tiles, group, strict=False):
             _fill(tile, image, (top - radius, left - radius), margin)
         inside = [[top, left, height, width, rows] for top, left in padded]
         results = run(layers, tiles, np.asarray(inside))
