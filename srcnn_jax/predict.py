@@ -204,8 +204,11 @@ def shared_columns(widths: Iterable[int]) -> int | None:
 
     Returns:
       The number whose tiles cover the fewest columns, or None if that is more than
-      `MAX_SHARED_COST` times what the tiles cover where each image has its own number.
+      `MAX_SHARED_COST` times what the tiles cover where each image has its own number. None also
+      in the channels-last form, whose tiles are as wide as most images.
     """
+    if not convolution.uses_batch_last("auto"):
+        return None
     widths = list(widths)
 
     def covered(columns: int) -> int:
