@@ -371,6 +371,6 @@ def run_file(path: pathlib.Path) -> dict[str, Any]:
         return runpy.run_path(str(path))
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""  # a binary file has no lines
-        raise ValueError(f"{where}{error.msg}") from error
+        raise ValueError(f"{where}{error.msg}: it must be a Python file") from error
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

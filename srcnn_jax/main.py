@@ -163,6 +163,11 @@ def _explain(argv: list[str], error: Exception) -> str:
             f"{message.partition(': Failed')[0]} is no dict: set one of its fields by a dot and "
             "its name, or write \"{'momentum': 0.9}\""
         )
+    if isinstance(error, SyntaxError):
+        return (
+            f"the config {path!r} cannot be read: SyntaxError: {message}: name a Python file that "
+            "defines get_config, as configs/default.py"
+        )
     if not isinstance(error, (flags.Error, ValueError, TypeError, OSError)):
         return f"the config {path!r} cannot be read: {type(error).__name__}: {message}"
     return message

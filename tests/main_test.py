@@ -81,7 +81,7 @@ def metrics(workdir) -> list[dict]:
         (("--config=configs/nothing.py:x3",), "no config 'configs/nothing.py' in"),
         (("--config", "configs/nothing.py"), "no config 'configs/nothing.py' in"),
         (("--config=",), "--config is empty"),
-        ((f"--config={sys.executable}",), "cannot be read: SyntaxError"),
+        ((f"--config={sys.executable}",), "null bytes: name a Python file that defines get_config"),
         (
             ("--config=configs/default.py:x3", "--config.nosuch=1"),
             "no field 'nosuch': --mode=config lists them",

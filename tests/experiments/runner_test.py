@@ -141,7 +141,8 @@ def test_workers_share_the_gpus(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"a =\n", "line 1: invalid"), (b"\0\1", "null bytes")]
+    ("content", "words"),
+    [(b"a =\n", "line 1: invalid"), (b"\0\1", "null bytes: it must be a Python file")],
 )
 def test_what_is_no_python_is_said_in_a_line(content, words, tmp_path):
     (tmp_path / "sweep.py").write_bytes(content)
