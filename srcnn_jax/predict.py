@@ -119,7 +119,7 @@ def predict_self_ensemble(
     """Restores an image eight times, flipped and rotated, and returns the mean of the results.
 
     This is the "enhanced prediction" of Timofte et al. (CVPR 2016), called self-ensemble since. It
-    takes eight times as long. Arguments, result and errors are those of `predict`.
+    takes eight times as long. `tile_columns`, the result and errors are those of `predict`.
     """
     total = np.zeros(image.shape, np.float64)
     for axes in ((0, 1, 2), (1, 0, 2)):

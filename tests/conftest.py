@@ -63,11 +63,14 @@ def equations() -> Callable:
 def programs() -> Iterator[list[str]]:
     """An event for each program that JAX compiles, or reads from the cache, during a test."""
     made: list[str] = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, _, **__: made.append(event) if "backend_compile" in event else None
-    )
+
+    def listen(event: str, *_: float, **__: str | int) -> None:
+        if "backend_compile" in event:
+            made.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     yield made
-    jax.monitoring.clear_event_listeners()
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture
